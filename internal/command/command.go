@@ -1,0 +1,109 @@
+// Package command is loomctl: one file a command, each a function that returns
+// a *cobra.Command. It owns terminal manners and nothing else: results go to
+// stdout, everything else to stderr as "loomctl: ..." and "hint: ...", with
+// --json one document on stdout (docs/cli-json.md), and every way to fail has
+// one of the exit codes below. What a command does is in the package it calls.
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+
+	"github.com/spf13/cobra"
+)
+
+// The exit codes of loomctl.
+const (
+	ExitOK          = 0
+	ExitFailure     = 1
+	ExitDamaged     = 3   // defects found, torn or damaged
+	ExitPending     = 4   // recovery pending (info --check)
+	ExitNotStore    = 10  // not a loom directory
+	ExitLocked      = 11  // held by another process
+	ExitMismatch    = 12  // layout, version, store or module is another one
+	ExitNoSpace     = 13  // the disk is full
+	ExitUsage       = 64  // the command line is wrong
+	ExitInterrupted = 130 // SIGINT
+)
+
+// streams are the three standard streams of one run, so that tests can give
+// their own.
+type streams struct {
+	in  io.Reader
+	out io.Writer // results only
+	err io.Writer // everything else
+}
+
+// Main runs loomctl with args (args[0] is the program's name) and returns the
+// exit code.
+func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	s := &streams{in: stdin, out: stdout, err: stderr}
+	root := newRoot(s)
+	root.SetArgs(args[1:])
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return ExitOK
+	}
+	return s.report(err)
+}
+
+func newRoot(s *streams) *cobra.Command {
+	root := &cobra.Command{
+		Use:           "loomctl",
+		Short:         "run, inspect, verify and back up loom stores",
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	root.SetIn(s.in)
+	root.SetOut(s.out)
+	root.SetErr(s.err)
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return &exitError{code: ExitUsage, err: err, hint: "see '" + c.CommandPath() + " --help'"}
+	})
+	root.AddCommand(
+		newVersion(s),
+	)
+	return root
+}
+
+// exitError is an error with the exit code and the hint it deserves. Commands
+// return it for what they decide themselves; errors of the engine are
+// classified by report.
+type exitError struct {
+	code int
+	err  error
+	hint string
+}
+
+func (e *exitError) Error() string { return e.err.Error() }
+func (e *exitError) Unwrap() error { return e.err }
+
+// usageArgs makes a wrong number of arguments exit with ExitUsage.
+func usageArgs(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		if err := check(c, args); err != nil {
+			return &exitError{code: ExitUsage, err: err, hint: "usage: " + c.UseLine()}
+		}
+		return nil
+	}
+}
+
+// report prints err and its hint on stderr and returns the exit code.
+func (s *streams) report(err error) int {
+	code, hint := ExitFailure, ""
+	var e *exitError
+	if errors.As(err, &e) {
+		code, hint = e.code, e.hint
+	}
+	fmt.Fprintf(s.err, "loomctl: %v\n", err)
+	if hint != "" {
+		fmt.Fprintf(s.err, "hint: %s\n", hint)
+	}
+	return code
+}
