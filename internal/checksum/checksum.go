@@ -40,7 +40,7 @@ func Sum128(b []byte) (uint64, uint64) {
 
 // Sum32 returns x86_32 over b: vere's checksum of pages and headers.
 func Sum32(b []byte) uint32 {
-	h := pool32.Get().(murmur3.Hash32)
+	h := pool32.Get().(hash.Hash32)
 	h.Reset()
 	write(h, b)
 	sum := h.Sum32()

@@ -17,7 +17,9 @@ type FaultError struct {
 	Offset int // of the failing page or byte inside the range; memmove may report any byte of the page
 }
 
-func (e *FaultError) Error() string { return fmt.Sprintf("mapping: memory fault at offset %d", e.Offset) }
+func (e *FaultError) Error() string {
+	return fmt.Sprintf("mapping: memory fault at offset %d", e.Offset)
+}
 
 // Unwrap returns ErrFault.
 func (e *FaultError) Unwrap() error { return ErrFault }
