@@ -1,6 +1,7 @@
 package patch
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"slices"
@@ -150,7 +151,7 @@ func (c *VereControl) order() []int {
 		order[i] = i
 	}
 	slices.SortStableFunc(order, func(a, b int) int {
-		return int(c.Lines[a].Page - c.Lines[b].Page)
+		return cmp.Compare(c.Lines[a].Page, c.Lines[b].Page)
 	})
 	return order
 }
