@@ -26,8 +26,9 @@ var ErrLocked = errors.New("vfs: locked")
 
 // FS is a file system. Names are paths of the operating system. All methods
 // are safe for concurrent use. Errors of the operating system come wrapped in
-// *fs.PathError: errors.Is finds fs.ErrNotExist, the errno, and
-// errors.ErrUnsupported where the file system can not do what was asked.
+// *fs.PathError, those of Rename in *os.LinkError: errors.Is finds
+// fs.ErrNotExist, the errno, and errors.ErrUnsupported where the file system
+// can not do what was asked.
 type FS interface {
 	// OpenFile opens name with the flags of package os (O_RDONLY, O_RDWR,
 	// O_CREATE, O_EXCL, O_TRUNC). Descriptors are closed on exec.

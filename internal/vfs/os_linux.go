@@ -1,0 +1,200 @@
+package vfs
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// iovMax is the kernel's UIO_MAXIOV: the most buffers of one pwritev.
+const iovMax = 1024
+
+// openFlags keeps the opening of something that is not a file, such as a
+// named pipe, from waiting for a peer. It changes nothing for files.
+const openFlags = unix.O_NONBLOCK
+
+// osFile leaves opening, plain reads and writes, and the life of the
+// descriptor to package os. Every other call goes through conn, which keeps
+// the descriptor open until the call is over, whatever Close does meanwhile.
+type osFile struct {
+	*os.File
+	conn syscall.RawConn
+}
+
+func newOSFile(f *os.File) (*osFile, error) {
+	conn, err := f.SyscallConn()
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	file := &osFile{File: f, conn: conn}
+	if err := file.control("open", requireRegular); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return file, nil
+}
+
+func requireRegular(fd int) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return err
+	}
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFREG:
+		return nil
+	case unix.S_IFDIR:
+		return unix.EISDIR
+	}
+	return fmt.Errorf("not a regular file (mode %#o): %w", st.Mode, unix.EINVAL)
+}
+
+// control runs call on the descriptor.
+func (f *osFile) control(op string, call func(fd int) error) error {
+	var callErr error
+	err := f.conn.Control(func(fd uintptr) { callErr = call(int(fd)) })
+	if err == nil {
+		err = callErr
+	}
+	if err != nil {
+		return &fs.PathError{Op: op, Path: f.Name(), Err: err}
+	}
+	return nil
+}
+
+// retryEINTR repeats a call that a signal may interrupt before it did
+// anything.
+func retryEINTR(call func() error) error {
+	for {
+		if err := call(); err != unix.EINTR {
+			return err
+		}
+	}
+}
+
+func (f *osFile) WriteVec(bufs [][]byte, off int64) (int64, error) {
+	var done int64
+	for len(bufs) > 0 {
+		batch := bufs[:min(len(bufs), iovMax)]
+		if len(batch) == 1 {
+			n, err := f.WriteAt(batch[0], off+done)
+			done += int64(n)
+			if err != nil {
+				return done, err
+			}
+			bufs = bufs[1:]
+			continue
+		}
+		var n int
+		err := f.control("pwritev", func(fd int) error {
+			return retryEINTR(func() (err error) {
+				n, err = unix.Pwritev(fd, batch, off+done)
+				return err
+			})
+		})
+		if err != nil {
+			return done, err
+		}
+		done += int64(n)
+		whole, rest := skip(batch, n)
+		bufs = bufs[whole:]
+		if rest == 0 {
+			if n == 0 && whole == 0 {
+				return done, &fs.PathError{Op: "pwritev", Path: f.Name(), Err: io.ErrShortWrite}
+			}
+			continue
+		}
+		// The kernel stopped inside a buffer. WriteAt finishes it, which
+		// leaves the caller's slice of slices as it is.
+		m, err := f.WriteAt(bufs[0][rest:], off+done)
+		done += int64(m)
+		if err != nil {
+			return done, err
+		}
+		bufs = bufs[1:]
+	}
+	return done, nil
+}
+
+// skip tells how many whole buffers the first n bytes are, and how many bytes
+// of the next one. Empty buffers that follow count as written.
+func skip(bufs [][]byte, n int) (whole, rest int) {
+	for whole < len(bufs) && n >= len(bufs[whole]) {
+		n -= len(bufs[whole])
+		whole++
+	}
+	return whole, n
+}
+
+func (f *osFile) Allocate(off, n int64) error {
+	return f.control("fallocate", func(fd int) error {
+		return retryEINTR(func() error {
+			return unix.Fallocate(fd, unix.FALLOC_FL_KEEP_SIZE, off, n)
+		})
+	})
+}
+
+// Sync does not retry EINTR: the kernel may have consumed the error of a
+// failed writeback in the interrupted call, and a second call would then
+// report success for bytes that are not on the medium (R4).
+func (f *osFile) Sync() error {
+	return f.control("fdatasync", unix.Fdatasync)
+}
+
+// fsyncDir does not retry EINTR either.
+func fsyncDir(d *os.File) error {
+	conn, err := d.SyscallConn()
+	if err != nil {
+		return err
+	}
+	return (&osFile{File: d, conn: conn}).control("fsync", unix.Fsync)
+}
+
+func (f *osFile) Size() (length, allocated int64, err error) {
+	var st unix.Stat_t
+	err = f.control("fstat", func(fd int) error {
+		return retryEINTR(func() error { return unix.Fstat(fd, &st) })
+	})
+	if err != nil {
+		return 0, 0, err
+	}
+	return st.Size, st.Blocks * 512, nil
+}
+
+func (f *osFile) CloneFrom(src File) error {
+	from, ok := src.Fd()
+	if !ok {
+		return &fs.PathError{Op: "ficlone", Path: f.Name(), Err: errors.ErrUnsupported}
+	}
+	if length, _, err := f.Size(); err != nil {
+		return err
+	} else if length != 0 {
+		return &fs.PathError{Op: "ficlone", Path: f.Name(), Err: fmt.Errorf("%d bytes long, want an empty file: %w", length, unix.EINVAL)}
+	}
+	return f.control("ficlone", func(fd int) error {
+		err := retryEINTR(func() error { return unix.IoctlFileClone(fd, int(from)) })
+		switch err {
+		case unix.EXDEV, unix.ENOTTY, unix.EINVAL:
+			// Another file system, one without the call, or one whose
+			// files differ in a way that forbids sharing: all mean that
+			// the caller has to copy.
+			return fmt.Errorf("%w: %w", errors.ErrUnsupported, err)
+		}
+		return err
+	})
+}
+
+func (f *osFile) WriteBack(off, n int64) {
+	// No promise, so no error either: a writeback that fails is reported by
+	// the next Sync.
+	_ = f.control("sync_file_range", func(fd int) error {
+		return unix.SyncFileRange(fd, off, n, unix.SYNC_FILE_RANGE_WRITE)
+	})
+}
+
+func (f *osFile) Fd() (uintptr, bool) { return f.File.Fd(), true }
