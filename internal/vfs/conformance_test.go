@@ -13,7 +13,9 @@ import (
 	"testing"
 
 	"loomstore/internal/vfs"
+	"loomstore/internal/vfs/errorfs"
 	"loomstore/internal/vfs/memfs"
+	"loomstore/internal/vfs/oplog"
 )
 
 // systems are all file systems of this module, each with an empty directory.
@@ -23,6 +25,17 @@ var systems = []struct {
 }{
 	{"os", func(t *testing.T) (vfs.FS, string) { return vfs.OS, t.TempDir() }},
 	{"memfs", func(t *testing.T) (vfs.FS, string) { return memDir(t) }},
+	{"errorfs", func(t *testing.T) (vfs.FS, string) {
+		m, dir := memDir(t)
+		return errorfs.New(m, &errorfs.Nth{N: -1}), dir
+	}},
+	{"oplog", func(t *testing.T) (vfs.FS, string) {
+		m, dir := memDir(t)
+		return oplog.New(m, oplog.Options{Root: dir, Reads: true, Bytes: true}), dir
+	}},
+	{"errorfs over oplog over os", func(t *testing.T) (vfs.FS, string) {
+		return errorfs.New(oplog.New(vfs.OS, oplog.Options{}), &errorfs.Nth{N: -1}), t.TempDir()
+	}},
 }
 
 func memDir(t *testing.T) (*memfs.FS, string) {
