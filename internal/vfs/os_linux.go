@@ -56,10 +56,9 @@ func requireRegular(fd int) error {
 
 // control runs call on the descriptor.
 func (f *osFile) control(op string, call func(fd int) error) error {
-	var callErr error
-	err := f.conn.Control(func(fd uintptr) { callErr = call(int(fd)) })
-	if err == nil {
-		err = callErr
+	var err error
+	if f.conn.Control(func(fd uintptr) { err = call(int(fd)) }) != nil {
+		err = fs.ErrClosed // the only error of Control; its own text is not exported
 	}
 	if err != nil {
 		return &fs.PathError{Op: op, Path: f.Name(), Err: err}
