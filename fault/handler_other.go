@@ -1,0 +1,17 @@
+//go:build !linux || (!amd64 && !arm64)
+
+package fault
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+)
+
+func claimSlot() (*slot, error) {
+	return nil, fmt.Errorf("fault handler on %s/%s: %w", runtime.GOOS, runtime.GOARCH, errors.ErrUnsupported)
+}
+
+func publish(*slot, uintptr, int) {}
+
+func releaseSlot(*slot) {}

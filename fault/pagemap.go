@@ -1,0 +1,117 @@
+package fault
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+
+	"loomstore/internal/mapping"
+)
+
+// The bits of an entry of /proc/self/pagemap that are looked at. Anonymous
+// memory is present or swapped and not of a file. A file page that is being
+// migrated shows as swapped and of the file, so the last bit always counts.
+const (
+	pagePresent = 1 << 63
+	pageSwapped = 1 << 62
+	pageFile    = 1 << 61
+)
+
+// pagemapChunk is how many pages one read of the page tables covers.
+const pagemapChunk = 2048
+
+// pagemap tells which pages of an arena are private: copies of image pages,
+// and pages without a file that were ever accessed. A nil *pagemap can not
+// tell, and takes every page for private.
+type pagemap struct {
+	file    *os.File
+	first   int64 // offset of the arena's first entry
+	entries int   // system pages in a page
+	buf     []byte
+}
+
+// openPagemap fails where the system has no such file or refuses it, as it
+// does to processes that may not be dumped.
+func openPagemap(a *Arena) (*pagemap, error) {
+	f, err := os.Open("/proc/self/pagemap")
+	if err != nil {
+		return nil, fmt.Errorf("page tables: %w (%w)", errors.ErrUnsupported, err)
+	}
+	entries := PageSize / mapping.SystemPage()
+	m := &pagemap{
+		file:    f,
+		first:   int64(a.region.Base()) / int64(mapping.SystemPage()) * 8,
+		entries: entries,
+		buf:     make([]byte, pagemapChunk*entries*8),
+	}
+	if _, err := m.chunk(nil, 0, 1); err != nil {
+		m.close()
+		return nil, fmt.Errorf("%w: %w", errors.ErrUnsupported, err)
+	}
+	return m, nil
+}
+
+func (m *pagemap) close() {
+	if m != nil {
+		_ = m.file.Close() // was only read
+	}
+}
+
+// ascend visits the private pages of [lo, hi) from the lowest to the highest.
+func (m *pagemap) ascend(lo, hi int, visit func(page int)) error {
+	var private []int
+	var err error
+	for ; lo < hi; lo += pagemapChunk {
+		if private, err = m.chunk(private[:0], lo, min(lo+pagemapChunk, hi)); err != nil {
+			return err
+		}
+		for _, p := range private {
+			visit(p)
+		}
+	}
+	return nil
+}
+
+// highest returns the highest private page of [lo, hi) that is wanted, or -1.
+func (m *pagemap) highest(lo, hi int, wanted func(page int) bool) (int, error) {
+	var private []int
+	var err error
+	for ; lo < hi; hi -= pagemapChunk {
+		if private, err = m.chunk(private[:0], max(lo, hi-pagemapChunk), hi); err != nil {
+			return -1, err
+		}
+		for i := len(private) - 1; i >= 0; i-- {
+			if wanted(private[i]) {
+				return private[i], nil
+			}
+		}
+	}
+	return -1, nil
+}
+
+// chunk appends the private pages of [lo, hi), which is no longer than
+// pagemapChunk.
+func (m *pagemap) chunk(dst []int, lo, hi int) ([]int, error) {
+	if m == nil {
+		for p := lo; p < hi; p++ {
+			dst = append(dst, p)
+		}
+		return dst, nil
+	}
+	size := m.entries * 8
+	buf := m.buf[:(hi-lo)*size]
+	if _, err := m.file.ReadAt(buf, m.first+int64(lo*size)); err != nil {
+		return dst, fmt.Errorf("read page tables: %w", err)
+	}
+	for p := lo; p < hi; p++ {
+		for e := buf[(p-lo)*size : (p-lo+1)*size]; len(e) > 0; e = e[8:] {
+			bits := binary.LittleEndian.Uint64(e)
+			if bits&(pagePresent|pageSwapped) != 0 && bits&pageFile == 0 {
+				dst = append(dst, p)
+				break
+			}
+		}
+	}
+	return dst, nil
+}
