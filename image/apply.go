@@ -1,0 +1,138 @@
+package image
+
+import (
+	"context"
+	"fmt"
+
+	"loomstore/patch"
+)
+
+// Apply does step 5 of the protocol: it brings the last committed checkpoint
+// into image.bin and sums.bin and makes both durable. It does nothing if that
+// is done already. After an error the patch is still there; calling Apply
+// again writes everything again (R4: a second sync alone proves nothing).
+//
+// It waits for byte 1 of the lock while a backup reads. It may run beside the
+// Stage of the next checkpoint, but not beside Commit.
+func (s *Store) Apply(ctx context.Context) error {
+	s.mu.Lock()
+	p := s.pending
+	s.mu.Unlock()
+	if p == nil {
+		return nil
+	}
+	if err := s.lock.Lock(ctx, lockApply, true); err != nil {
+		return fmt.Errorf("apply checkpoint %d: %w", p.rec.Epoch, err)
+	}
+	err := s.apply(ctx, p)
+	if unlockErr := s.lock.Unlock(lockApply); err == nil {
+		err = unlockErr
+	}
+	if err != nil {
+		return fmt.Errorf("apply checkpoint %d: %w", p.rec.Epoch, err)
+	}
+	s.mu.Lock()
+	s.pending, s.clean = nil, false
+	s.mu.Unlock()
+	return nil
+}
+
+func (s *Store) apply(ctx context.Context, p *pending) error {
+	if err := s.applyPages(ctx, p); err != nil {
+		return err
+	}
+	if err := s.applySums(p); err != nil {
+		return err
+	}
+	if err := s.writeHeader(p.rec, false); err != nil {
+		return err
+	}
+	if err := s.image.Sync(); err != nil {
+		return fmt.Errorf("sync %s: %w", patch.ImageFile, err)
+	}
+	if err := s.sums.Sync(); err != nil {
+		return fmt.Errorf("sync %s: %w", patch.SumsFile, err)
+	}
+	return nil
+}
+
+// applyPages sets the image's length and writes the pages, neighbours in one
+// call. They are read back from the body, because the program may have stored
+// into the arena since, and checked against their lines on the way.
+func (s *Store) applyPages(ctx context.Context, p *pending) error {
+	size := s.o.Geometry.PageSize
+	if err := setLength(s.image, int64(p.rec.NewPages)*int64(size)); err != nil {
+		return fmt.Errorf("resize %s: %w", patch.ImageFile, err)
+	}
+	return inChunks(ctx, 1, len(p.body.Lines), func(from, to int, buf *[]byte) error {
+		b := sized(buf, (to-from)*size)
+		if err := p.body.ReadPages(from, to-from, b); err != nil {
+			return err
+		}
+		for i := from; i < to; {
+			run := 1
+			for i+run < to && p.body.Lines[i+run].Page == p.body.Lines[i].Page+run {
+				run++
+			}
+			off := int64(p.body.Lines[i].Page) * int64(size)
+			if _, err := s.image.WriteAt(b[(i-from)*size:(i-from+run)*size], off); err != nil {
+				return fmt.Errorf("write %s: %w", patch.ImageFile, err)
+			}
+			i += run
+		}
+		return nil
+	})
+}
+
+// applySums sets the length of sums.bin and writes the blocks of entries that
+// changed: those of the lines and of pages by which the image grew.
+func (s *Store) applySums(p *pending) error {
+	rec := p.rec
+	if err := setLength(s.sums, sumsLen(rec.NewPages)); err != nil {
+		return fmt.Errorf("resize %s: %w", patch.SumsFile, err)
+	}
+	from := rec.OldPages
+	if p.all {
+		from = 0
+	}
+	// Blocks from first on are written whole: they hold grown pages.
+	first := chunksFor(rec.NewPages)
+	if from < rec.NewPages {
+		first = from / perChunk
+	}
+	var set []int
+	for _, l := range p.body.Lines {
+		if c := l.Page / perChunk; c < first && (len(set) == 0 || set[len(set)-1] != c) {
+			set = append(set, c)
+		}
+	}
+	for c := first; c < chunksFor(rec.NewPages); c++ {
+		set = append(set, c)
+	}
+	if err := s.table.write(set, rec.NewPages); err != nil {
+		return err
+	}
+	s.table.written(rec.NewPages)
+	return nil
+}
+
+// writeHeader writes the header of r's checkpoint.
+func (s *Store) writeHeader(r *patch.Record, clean bool) error {
+	h := &patch.Header{Store: r.Store, Epoch: r.Epoch, Pages: r.NewPages, Low: r.Low, Digest: r.NewDigest, Clean: clean, App: r.App}
+	if _, err := s.sums.WriteAt(marshalHeader(h, s.o.Geometry), headerOffset(r.Epoch)); err != nil {
+		return fmt.Errorf("write the header of %s: %w", patch.SumsFile, err)
+	}
+	return nil
+}
+
+// setLength truncates or extends f only if its length differs.
+func setLength(f interface {
+	Size() (int64, int64, error)
+	Truncate(int64) error
+}, want int64) error {
+	length, _, err := f.Size()
+	if err != nil || length == want {
+		return err
+	}
+	return f.Truncate(want)
+}

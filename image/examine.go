@@ -1,0 +1,380 @@
+package image
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"loomstore/internal/vfs"
+	"loomstore/patch"
+)
+
+// kind is what a directory turned out to hold.
+type kind int
+
+const (
+	kindEmpty       kind = iota // nothing of ours or vere's
+	kindHalfCreated             // a creation that never reached its live mark
+	kindHalfMade                // an import that never reached its live mark
+	kindNative
+	kindVere
+)
+
+// examination is what reading a directory found, and what is to be done. It
+// never wrote anything.
+type examination struct {
+	kind    kind
+	verdict patch.Verdict     // native: what recovery does
+	control *patch.Control    // native: nil if missing
+	header  *patch.Header     // native: the live header
+	body    *patch.Body       // native: the body of the record, if it was read
+	hashes  []uint64          // of all pages, if a proof needed them
+	vere    patch.VereVerdict // vere: what import does
+	half    *patch.Record     // half made: its record
+}
+
+// reading is the four files of a directory, open for reading; nil is absent.
+type reading struct {
+	o                            *Options
+	ctx                          context.Context
+	control, memory, image, sums vfs.File
+	controlLen, memoryLen        int64
+	imageLen, sumsLen            int64
+	x                            *examination
+}
+
+// examine opens dir's files and decides what they are. An error means that a
+// file could not be read, or that what it holds is refused. The caller closes
+// the reading.
+func examine(ctx context.Context, o *Options, dir string) (*reading, error) {
+	r := &reading{o: o, ctx: ctx, x: new(examination)}
+	err := r.open(dir)
+	if err == nil {
+		err = r.classify(dir)
+	}
+	if err != nil {
+		r.close()
+		return nil, err
+	}
+	return r, nil
+}
+
+// classify goes through the cases in the order of DESIGN section 4.
+func (r *reading) classify(dir string) error {
+	north, err := exists(r.o.FS, filepath.Join(dir, "north.bin"))
+	if err != nil {
+		return err
+	}
+	south, err := exists(r.o.FS, filepath.Join(dir, "south.bin"))
+	if err != nil {
+		return err
+	}
+	if r.control == nil && r.memory == nil && r.image == nil && r.sums == nil && !north && !south {
+		return nil
+	}
+	var hs headers
+	if r.sums != nil {
+		if hs, err = readHeaders(r.sums, r.sumsLen, r.o.Geometry); err != nil {
+			return err
+		}
+	}
+	if hs.newest != nil {
+		r.x.kind, r.x.header = kindNative, hs.newest
+		return r.native()
+	}
+	fresh, ours, err := r.ownControl()
+	if err != nil {
+		return err
+	}
+	imageEmpty := r.imageLen == 0
+	begun := r.sums != nil || r.memory != nil || r.control != nil // more than an empty image of vere's
+	switch {
+	case begun && imageEmpty && (fresh || r.control == nil && r.memoryLen == 0) && !north && !south:
+		r.x.kind = kindHalfCreated
+		return nil
+	case ours:
+		return r.halfMade()
+	case r.control == nil && r.memory != nil && r.sums != nil,
+		r.sums != nil && r.sumsLen > 0 && !hs.blank:
+		return &patch.Defect{Class: patch.ErrDamaged, File: patch.SumsFile, Page: -1, Offset: 0,
+			Want: "a valid header", Reason: "no header of a loom store, but this is one"}
+	}
+	r.x.kind = kindVere
+	r.x.vere, err = patch.DecideVere(patch.VereFiles{
+		Image: vereFile(r.image, r.imageLen), Control: vereFile(r.control, r.controlLen), Memory: vereFile(r.memory, r.memoryLen),
+		North: north, South: south,
+	})
+	return err
+}
+
+func vereFile(f vfs.File, size int64) patch.VereFile {
+	if f == nil {
+		return patch.VereFile{}
+	}
+	return patch.VereFile{R: f, Size: size}
+}
+
+func exists(fsys vfs.FS, name string) (bool, error) {
+	_, err := fsys.Stat(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+func (r *reading) open(dir string) (err error) {
+	for _, f := range []struct {
+		name string
+		file *vfs.File
+		size *int64
+	}{
+		{patch.ControlFile, &r.control, &r.controlLen}, {patch.MemoryFile, &r.memory, &r.memoryLen},
+		{patch.ImageFile, &r.image, &r.imageLen}, {patch.SumsFile, &r.sums, &r.sumsLen},
+	} {
+		if *f.file, err = openExisting(r.o.FS, dir, f.name, os.O_RDONLY); err != nil {
+			return err
+		}
+		if *f.file == nil {
+			continue
+		}
+		if *f.size, _, err = (*f.file).Size(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *reading) close() {
+	for _, f := range []vfs.File{r.control, r.memory, r.image, r.sums} {
+		if f != nil {
+			_ = f.Close() // opened for reading: nothing can be lost
+		}
+	}
+}
+
+// ownControl reports whether control.bin is of our format, and whether it is
+// one in which no checkpoint was ever begun: what a creation cut off at any
+// point leaves, garbage in the sectors in flight included.
+func (r *reading) ownControl() (fresh, ours bool, err error) {
+	if r.control == nil {
+		return false, false, nil
+	}
+	size := r.controlLen
+	b := make([]byte, min(size, patch.ControlSize))
+	if _, err := r.control.ReadAt(b, 0); err != nil && len(b) > 0 {
+		return false, false, fmt.Errorf("read %s: %w", patch.ControlFile, err)
+	}
+	half := min(len(b), patch.ControlSize/2)
+	secondZero := isZero(b[half:])
+	fresh = size <= patch.ControlSize && secondZero &&
+		(isZero(b) || patch.IsRecord(b) || size == patch.ControlSize)
+	for i := 0; i+patch.BlockSize <= len(b); i += patch.BlockSize {
+		ours = ours || patch.IsRecord(b[i:])
+	}
+	return fresh, ours, nil
+}
+
+func isZero(b []byte) bool {
+	for _, c := range b {
+		if c != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// halfMade is for our control.bin and an image without a live mark: an import
+// cut off just before its end, if the image is what the record says.
+func (r *reading) halfMade() error {
+	noMark := &patch.Defect{Class: patch.ErrDamaged, File: patch.SumsFile, Page: -1, Offset: 0,
+		Want: "a valid header", Reason: "no header beside a commit record"}
+	c, err := patch.ReadControl(r.control, r.controlLen, r.o.Geometry)
+	if err != nil {
+		return errors.Join(noMark, err)
+	}
+	best := c.Best()
+	if best == nil || best.Epoch != 0 || !c.Fresh() {
+		return noMark
+	}
+	if err := r.imageFits(best.NewPages, best.NewDigest); err != nil {
+		return errors.Join(noMark, err)
+	}
+	r.x.kind, r.x.half = kindHalfMade, best
+	return nil
+}
+
+// native fills in the evidence for patch.Decide.
+func (r *reading) native() error {
+	g := r.o.Geometry
+	if r.control != nil {
+		var err error
+		if r.x.control, err = patch.ReadControl(r.control, r.controlLen, g); err != nil {
+			return err
+		}
+	}
+	var err error
+	r.x.verdict, err = patch.Decide(&patch.Evidence{
+		Control:          r.x.control,
+		Header:           r.x.header,
+		LengthsExact:     r.lengthsExact,
+		LengthBetween:    r.lengthBetween,
+		Body:             r.readBody,
+		TableFits:        r.tableFits,
+		PatchedImageFits: r.patchedImageFits,
+		ImageFits:        r.imageFits,
+	})
+	return err
+}
+
+func (r *reading) lengthsExact(pages int) error {
+	if want := int64(pages) * int64(r.o.Geometry.PageSize); r.imageLen != want {
+		return lengthDefect(patch.ImageFile, want, want, r.imageLen)
+	}
+	if want := sumsLen(pages); r.sumsLen != want {
+		return lengthDefect(patch.SumsFile, want, want, r.sumsLen)
+	}
+	return nil
+}
+
+func (r *reading) lengthBetween(rec *patch.Record) error {
+	size := int64(r.o.Geometry.PageSize)
+	lo, hi := int64(min(rec.OldPages, rec.NewPages))*size, int64(max(rec.OldPages, rec.NewPages))*size
+	if r.imageLen < lo || r.imageLen > hi {
+		return lengthDefect(patch.ImageFile, lo, hi, r.imageLen)
+	}
+	return nil
+}
+
+func lengthDefect(file string, lo, hi, got int64) *patch.Defect {
+	want := fmt.Sprintf("%d bytes", lo)
+	if hi != lo {
+		want = fmt.Sprintf("%d to %d bytes", lo, hi)
+	}
+	return &patch.Defect{Class: patch.ErrDamaged, File: file, Page: -1, Offset: got, Want: want,
+		Got: fmt.Sprintf("%d bytes", got), Reason: "length"}
+}
+
+// readBody proves the lines and every page of the record's body.
+func (r *reading) readBody(rec *patch.Record) error {
+	var source io.ReaderAt = r.memory
+	if r.memory == nil {
+		if rec.Lines > 0 {
+			return &patch.Defect{Class: patch.ErrDamaged, File: patch.MemoryFile, Page: -1, Offset: -1, Reason: "missing"}
+		}
+		source = nil
+	}
+	body, err := patch.ReadBody(source, r.memoryLen, rec, r.o.Geometry)
+	if err != nil {
+		return err
+	}
+	err = inChunks(r.ctx, r.o.Workers, len(body.Lines), func(from, to int, buf *[]byte) error {
+		return body.ReadPages(from, to-from, sized(buf, (to-from)*r.o.Geometry.PageSize))
+	})
+	if err == nil {
+		r.x.body = body
+	}
+	return err
+}
+
+// sized makes *buf at least n bytes long and returns its first n.
+func sized(buf *[]byte, n int) []byte {
+	if cap(*buf) < n {
+		*buf = make([]byte, n)
+	}
+	return (*buf)[:n]
+}
+
+// entries is how many entries of sums.bin belong to the image that rec was
+// made on.
+func (r *reading) entries(rec *patch.Record) int {
+	return int(min(int64(rec.OldPages), max(r.sumsLen-tableOffset, 0)/entrySize))
+}
+
+func (r *reading) tableFits(rec *patch.Record) error {
+	t := newTable(r.sums, r.o.Geometry, r.entries(rec))
+	var d patch.Digest
+	lines := r.x.body.Lines
+	for p := range rec.NewPages {
+		var hash uint64
+		if len(lines) > 0 && lines[0].Page == p {
+			hash, lines = lines[0].Hash, lines[1:]
+		} else if p < rec.OldPages {
+			var err error
+			if hash, err = t.get(p); err != nil {
+				return err
+			}
+		} else {
+			hash = t.zeroHash
+		}
+		d = d.Add(p, hash)
+	}
+	if d != rec.NewDigest {
+		return &patch.Defect{Class: patch.ErrDamaged, File: patch.SumsFile, Page: -1, Offset: tableOffset,
+			Want: rec.NewDigest.String(), Got: d.String(), Reason: "digest of the table with the patch"}
+	}
+	return nil
+}
+
+func (r *reading) patchedImageFits(rec *patch.Record) error {
+	return r.proveImage(rec.NewPages, rec.NewDigest, r.x.body)
+}
+
+func (r *reading) imageFits(pages int, d patch.Digest) error {
+	if want := int64(pages) * int64(r.o.Geometry.PageSize); r.imageLen != want {
+		return lengthDefect(patch.ImageFile, want, want, r.imageLen)
+	}
+	return r.proveImage(pages, d, nil)
+}
+
+// proveImage hashes the image, with the body laid over it, and names the pages
+// that differ from sums.bin where the digest is not d.
+func (r *reading) proveImage(pages int, d patch.Digest, body *patch.Body) error {
+	var source io.ReaderAt = r.image
+	if r.image == nil {
+		source = emptyFile{}
+	}
+	hashes, err := r.o.scanner().sums(r.ctx, source, pages, body)
+	if err != nil {
+		return err
+	}
+	got := digestOf(hashes)
+	if got == d {
+		r.x.hashes = hashes
+		return nil
+	}
+	defects := []error{&patch.Defect{Class: patch.ErrDamaged, File: patch.ImageFile, Page: -1, Offset: -1,
+		Want: d.String(), Got: got.String(), Reason: "digest of all pages"}}
+	return errors.Join(append(defects, r.badPages(hashes, body)...)...)
+}
+
+// badPages names up to eight pages whose hash is not the one in sums.bin.
+func (r *reading) badPages(hashes []uint64, body *patch.Body) []error {
+	if r.sums == nil {
+		return nil
+	}
+	t := newTable(r.sums, r.o.Geometry, int(max(r.sumsLen-tableOffset, 0)/entrySize))
+	var bad []error
+	for p, got := range hashes {
+		if p >= t.onDisk || len(bad) == 8 {
+			break
+		}
+		if body != nil {
+			if _, covered := body.Find(p); covered {
+				continue
+			}
+		}
+		if want, err := t.get(p); err == nil && want != got {
+			bad = append(bad, pageDefect(p, int64(p)*int64(r.o.Geometry.PageSize), want, got))
+		}
+	}
+	return bad
+}
+
+// emptyFile reads as a file of length 0.
+type emptyFile struct{}
+
+func (emptyFile) ReadAt([]byte, int64) (int, error) { return 0, io.EOF }

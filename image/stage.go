@@ -1,0 +1,203 @@
+package image
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+
+	"loomstore/internal/checksum"
+	"loomstore/internal/vfs"
+	"loomstore/patch"
+)
+
+// Change is one checkpoint to be.
+type Change struct {
+	// Pages are the numbers of the pages that changed, ascending, below the
+	// new page count.
+	Pages []int
+	// Content returns the bytes of Pages[i], one page long. It is called from
+	// several goroutines, once for each page; the bytes are copied.
+	Content func(i int) []byte
+	// Low is the new low watermark in bytes; the image gets the pages below it.
+	Low int64
+	// App is the new application record.
+	App []byte
+}
+
+// Staged is a checkpoint whose body is durable. It is not yet a checkpoint.
+type Staged struct {
+	rec  *patch.Record // all but the digests
+	body *patch.Body
+}
+
+// Pages returns how many pages the body holds, Bytes its length.
+func (st *Staged) Pages() int { return len(st.body.Lines) }
+
+// Bytes returns the length of the body in memory.bin.
+func (st *Staged) Bytes(g patch.Geometry) int64 { return g.BodyLen(len(st.body.Lines)) }
+
+// bodyChunk is how many pages are copied, hashed and written together.
+const bodyChunk = 64
+
+// Stage does steps 2 and 3 of the protocol: it reserves every block that the
+// checkpoint will need (W14) and makes its body durable. An error, a full disk
+// or a cancelled context included, changed nothing: Stage may be called again
+// and writes everything again (R4). One Stage at a time; it may run beside
+// Apply of the checkpoint before.
+func (s *Store) Stage(ctx context.Context, c Change) (*Staged, error) {
+	if s.doubt != nil {
+		return nil, s.doubt
+	}
+	g, cur := s.o.Geometry, s.cur.Load()
+	length := g.BodyLen(len(c.Pages))
+	rec := &patch.Record{
+		Store: cur.Store, Base: cur.Epoch, Epoch: cur.Epoch + 1,
+		OldPages: cur.NewPages, NewPages: int((c.Low + int64(g.PageSize) - 1) / int64(g.PageSize)), Low: c.Low,
+		OldDigest: cur.NewDigest, Lines: len(c.Pages), BodyOffset: patch.Place(length, cur.BodyOffset, g.BodyLen(cur.Lines)), App: c.App,
+	}
+	if err := rec.Validate(g); err != nil {
+		return nil, fmt.Errorf("image: checkpoint %d: %w", rec.Epoch, err)
+	}
+	if err := s.reserve(rec, c.Pages, length); err != nil {
+		return nil, err
+	}
+	lines, err := s.writeBody(ctx, rec, c)
+	if err != nil {
+		return nil, fmt.Errorf("write the body of checkpoint %d: %w", rec.Epoch, spaceError(patch.MemoryFile, length, err))
+	}
+	if len(c.Pages) > 0 {
+		if err := s.memory.Sync(); err != nil {
+			return nil, fmt.Errorf("sync the body of checkpoint %d: %w", rec.Epoch, spaceError(patch.MemoryFile, length, err))
+		}
+	}
+	return &Staged{rec: rec, body: patch.NewBody(s.memory, rec, lines, g)}, nil
+}
+
+// writeBody copies, hashes and writes the pages in chunks, on several cores;
+// what is hashed is the very bytes that are written. The lines go last.
+func (s *Store) writeBody(ctx context.Context, rec *patch.Record, c Change) ([]patch.Line, error) {
+	g := s.o.Geometry
+	lines := make([]patch.Line, len(c.Pages))
+	if len(lines) == 0 {
+		rec.LinesHash = patch.LinesHash(nil)
+		return lines, nil
+	}
+	first := rec.BodyOffset + g.LinesLen(len(lines))
+	err := inChunks(ctx, s.o.Workers, len(lines), func(from, to int, buf *[]byte) error {
+		b := (*buf)[:0]
+		for i := from; i < to; i++ {
+			b = append(b, c.Content(i)[:g.PageSize]...)
+			lines[i] = patch.Line{Page: c.Pages[i], Hash: checksum.Sum64(b[len(b)-g.PageSize:])}
+		}
+		*buf = b
+		off := first + int64(from)*int64(g.PageSize)
+		if _, err := s.memory.WriteAt(b, off); err != nil {
+			return err
+		}
+		s.memory.WriteBack(off, int64(len(b)))
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	encoded := patch.EncodeLines(make([]byte, 0, g.LinesLen(len(lines))), lines)
+	rec.LinesHash = patch.LinesHash(encoded)
+	_, err = s.memory.WriteAt(encoded[:cap(encoded)], rec.BodyOffset)
+	return lines, err
+}
+
+// buffers are the chunk buffers of writeBody and apply.
+var buffers = sync.Pool{New: func() any { return new([]byte) }}
+
+// inChunks calls work for every run of bodyChunk of n items, from up to
+// workers goroutines, each with a buffer of its own. The first error ends it.
+func inChunks(ctx context.Context, workers, n int, work func(from, to int, buf *[]byte) error) error {
+	if workers <= 0 {
+		workers = runtime.GOMAXPROCS(0)
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var next atomic.Int64
+	loop := func() {
+		buf := buffers.Get().(*[]byte)
+		defer buffers.Put(buf)
+		for ctx.Err() == nil {
+			from := int(next.Add(bodyChunk)) - bodyChunk
+			if from >= n {
+				return
+			}
+			if err := work(from, min(from+bodyChunk, n), buf); err != nil {
+				cancel(err)
+				return
+			}
+		}
+	}
+	var wg sync.WaitGroup
+	for range min(workers, (n+bodyChunk-1)/bodyChunk) - 1 {
+		wg.Go(loop)
+	}
+	loop()
+	wg.Wait()
+	return context.Cause(ctx)
+}
+
+// reserve allocates the blocks of the body and what reserveImage does.
+func (s *Store) reserve(rec *patch.Record, pages []int, bodyLen int64) error {
+	if len(pages) > 0 {
+		if err := s.allocate(s.memory, patch.MemoryFile, rec.BodyOffset, bodyLen); err != nil {
+			return err
+		}
+	}
+	return s.reserveImage(rec, pages)
+}
+
+// reserveImage allocates the holes of the image that a line touches, its
+// growth, and the new entries in sums.bin.
+func (s *Store) reserveImage(rec *patch.Record, pages []int) error {
+	size := int64(s.o.Geometry.PageSize)
+	length, allocated, err := s.image.Size()
+	if err != nil {
+		return err
+	}
+	if allocated < length {
+		for i := 0; i < len(pages); {
+			run := 1
+			for i+run < len(pages) && pages[i+run] == pages[i]+run {
+				run++
+			}
+			if err := s.allocate(s.image, patch.ImageFile, int64(pages[i])*size, int64(run)*size); err != nil {
+				return err
+			}
+			i += run
+		}
+	}
+	if rec.NewPages <= rec.OldPages {
+		return nil
+	}
+	oldLen := int64(rec.OldPages) * size
+	if err := s.allocate(s.image, patch.ImageFile, oldLen, int64(rec.NewPages)*size-oldLen); err != nil {
+		return err
+	}
+	return s.allocate(s.sums, patch.SumsFile, 0, sumsLen(rec.NewPages))
+}
+
+func (s *Store) allocate(f vfs.File, name string, off, n int64) error {
+	err := f.Allocate(off, n)
+	if errors.Is(err, errors.ErrUnsupported) {
+		return nil // the space can not be promised here; the apply may have to wait for it
+	}
+	return spaceError(name, n, err)
+}
+
+// spaceError makes a full disk a *NoSpaceError.
+func spaceError(name string, need int64, err error) error {
+	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+		return &NoSpaceError{File: name, Need: need, Available: -1, Err: err}
+	}
+	return err
+}

@@ -1,0 +1,196 @@
+package image
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+
+	"loomstore/internal/checksum"
+	"loomstore/internal/vfs"
+	"loomstore/patch"
+)
+
+// LockFile is the name of the lock file in a store's directory.
+const LockFile = "lock"
+
+// Bytes of the lock file: who owns the store, and apply against backup.
+const (
+	lockStore = 0
+	lockApply = 1
+)
+
+// Store is an open store. Its lock is held until Close.
+type Store struct {
+	o    *Options
+	dir  string
+	lock vfs.Lock
+
+	control, memory, image, sums vfs.File
+
+	table *table
+	cur   atomic.Pointer[patch.Record] // the last committed checkpoint
+	doubt error                        // not nil: no further checkpoint (R4)
+
+	mu      sync.Mutex
+	pending *pending // committed, not yet known to be in the image
+	clean   bool     // the header on disk says CLEAN
+}
+
+// pending is a committed patch whose apply has not returned success.
+type pending struct {
+	rec  *patch.Record
+	body *patch.Body
+	all  bool // every entry of sums.bin has to be written, not the lines' only
+}
+
+// State describes the last committed checkpoint.
+type State struct {
+	Store  patch.UUID
+	Epoch  uint64
+	Pages  int
+	Low    int64
+	Digest patch.Digest
+	App    []byte
+}
+
+// State returns the last committed checkpoint. App is the caller's to keep,
+// not to change.
+func (s *Store) State() State {
+	r := s.cur.Load()
+	return State{Store: r.Store, Epoch: r.Epoch, Pages: r.NewPages, Low: r.Low, Digest: r.NewDigest, App: r.App}
+}
+
+// Pages returns the page count of the last committed checkpoint.
+func (s *Store) Pages() int { return s.cur.Load().NewPages }
+
+// Dir returns the directory that holds the files: the one given to Open, or
+// .urb/chk inside it.
+func (s *Store) Dir() string { return s.dir }
+
+// Applied reports whether image.bin durably holds the last committed
+// checkpoint.
+func (s *Store) Applied() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.pending == nil
+}
+
+// InBody reports whether page has to be read from the body: it is part of a
+// committed checkpoint that is not known to be in image.bin.
+func (s *Store) InBody(page int) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.pending == nil {
+		return false
+	}
+	_, ok := s.pending.body.Find(page)
+	return ok
+}
+
+// Image returns image.bin for mapping and reading. Nobody but Apply writes it.
+func (s *Store) Image() vfs.File { return s.image }
+
+// Hash returns the hash that page has in the last committed checkpoint. Page
+// is below State().Pages.
+func (s *Store) Hash(page int) (uint64, error) { return s.table.get(page) }
+
+// ReadPage reads page of the last committed checkpoint into dst: from the body
+// while that is not applied, else from image.bin (R11). What it returns has the
+// right hash; a page that has not is a *patch.Defect.
+func (s *Store) ReadPage(page int, dst []byte) error {
+	size := s.o.Geometry.PageSize
+	dst = dst[:size]
+	s.mu.Lock()
+	p := s.pending
+	s.mu.Unlock()
+	if p != nil {
+		if i, ok := p.body.Find(page); ok {
+			return p.body.ReadPages(i, 1, dst)
+		}
+	}
+	want, err := s.table.get(page)
+	if err != nil {
+		return err
+	}
+	off := int64(page) * int64(size)
+	if length, _, err := s.image.Size(); err != nil {
+		return fmt.Errorf("read page %d: %w", page, err)
+	} else if off >= length && p != nil {
+		clear(dst) // the image has not grown yet
+	} else if _, err := s.image.ReadAt(dst, off); err != nil {
+		return fmt.Errorf("read page %d of %s at %d: %w", page, patch.ImageFile, off, err)
+	}
+	if got := checksum.Sum64(dst); got != want {
+		return pageDefect(page, off, want, got)
+	}
+	return nil
+}
+
+func pageDefect(page int, off int64, want, got uint64) *patch.Defect {
+	return &patch.Defect{Class: patch.ErrDamaged, File: patch.ImageFile, Page: int64(page), Offset: off,
+		Want: fmt.Sprintf("%016x", want), Got: fmt.Sprintf("%016x", got), Reason: "hash of the page"}
+}
+
+// Resolve returns where a store lies: dir itself, or .urb/chk in it if dir is
+// the root of a pier.
+func Resolve(fsys vfs.FS, dir string) (string, error) {
+	info, err := fsys.Stat(filepath.Join(dir, ".urb"))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return dir, nil
+	case err != nil:
+		return "", err
+	case !info.IsDir():
+		return dir, nil
+	}
+	return filepath.Join(dir, ".urb", "chk"), nil
+}
+
+// openExisting opens name in the store's directory, nil if it does not exist.
+// Only ENOENT means absent (W9); a directory or anything else in its place is
+// an error.
+func openExisting(fsys vfs.FS, dir, name string, flag int) (vfs.File, error) {
+	f, err := fsys.OpenFile(filepath.Join(dir, name), flag, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return f, err
+}
+
+// open opens or creates name in the store's directory.
+func (s *Store) open(name string, flag int) (vfs.File, error) {
+	return s.o.FS.OpenFile(filepath.Join(s.dir, name), flag, 0o600)
+}
+
+// openFiles opens the four files for the store's life, flags[i] added to
+// O_RDWR for control, memory, image and sums in this order.
+func (s *Store) openFiles(flags [4]int) error {
+	for i, f := range []struct {
+		name string
+		file *vfs.File
+	}{{patch.ControlFile, &s.control}, {patch.MemoryFile, &s.memory}, {patch.ImageFile, &s.image}, {patch.SumsFile, &s.sums}} {
+		file, err := s.open(f.name, os.O_RDWR|flags[i])
+		if err != nil {
+			return err
+		}
+		*f.file = file
+	}
+	return nil
+}
+
+func (s *Store) closeFiles() error {
+	var errs []error
+	for _, f := range []vfs.File{s.control, s.memory, s.image, s.sums} {
+		if f != nil {
+			errs = append(errs, f.Close())
+		}
+	}
+	if s.lock != nil {
+		errs = append(errs, s.lock.Close())
+	}
+	return errors.Join(errs...)
+}

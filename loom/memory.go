@@ -1,0 +1,151 @@
+package loom
+
+import (
+	"fmt"
+
+	"loomstore/internal/mapping"
+)
+
+// SetWatermarks tells where live bytes end: [0, low) is saved by the next
+// checkpoint, [high, size) is live scratch, and what lies between is free
+// space. Call it before the stores that it announces. It costs two atomic
+// stores and may be called while the program runs.
+//
+// A low watermark below the last one shrinks the image at the next checkpoint.
+// With Options.Guard the first call places the guard page.
+func (l *Loom) SetWatermarks(low, high int64) error {
+	if err := l.arena.SetWatermarks(int(low), int(high)); err != nil {
+		return fmt.Errorf("loom: %w", err)
+	}
+	l.low.Store(low)
+	if !l.lowSet.Swap(true) && l.o.Guard {
+		return l.Ward()
+	}
+	return nil
+}
+
+// Ward puts the guard page into the middle of the free space now. The error is
+// guard.ErrExhausted if there is no room. Without Options.Guard it does
+// nothing.
+func (l *Loom) Ward() error {
+	if err := l.arena.Ward(); err != nil {
+		return fmt.Errorf("loom: %w", err)
+	}
+	return nil
+}
+
+// Touch prepares the n bytes at off for a system call that stores into them,
+// such as os.File.Read. The mprotect tracker needs it, after every checkpoint
+// anew; with the others it costs next to nothing. It may be called while the
+// program runs.
+func (l *Loom) Touch(off, n int) error {
+	if err := l.arena.Touch(off, n); err != nil {
+		return fmt.Errorf("loom: %w", err)
+	}
+	return nil
+}
+
+// DirtyAll makes every page of the image dirty: the next checkpoint writes
+// everything.
+func (l *Loom) DirtyAll() error {
+	if err := l.begin(); err != nil {
+		return err
+	}
+	defer l.end()
+	l.arena.MarkAll(l.store.Pages())
+	return nil
+}
+
+// Unprotect stops tracking until the next checkpoint, which compares every
+// page instead: for a phase that stores to nearly all of them. The program
+// must be stopped.
+func (l *Loom) Unprotect() error {
+	if err := l.begin(); err != nil {
+		return err
+	}
+	defer l.end()
+	return l.arena.Unprotect()
+}
+
+// Toss gives the memory of the free space above the image back to the system:
+// its pages read as zero afterwards. The space of an ephemeral arena stays
+// where it is. The program must be stopped.
+func (l *Loom) Toss() error {
+	if err := l.begin(); err != nil {
+		return err
+	}
+	defer l.end()
+	if l.limbo != nil {
+		return nil
+	}
+	low, err := l.lowWatermark(l.store.State())
+	if err != nil {
+		return fmt.Errorf("loom: toss: %w", err)
+	}
+	_, high := l.arena.Watermarks()
+	from, to := max(pagesFor(low), l.store.Pages()), high/PageSize
+	if from >= to {
+		return nil
+	}
+	if err := l.zero(from, to); err != nil {
+		return fmt.Errorf("loom: toss: %w", err)
+	}
+	return nil
+}
+
+// zero makes the anonymous pages [from, to) zero and clean.
+func (l *Loom) zero(from, to int) error {
+	if err := l.region.Advise(from*PageSize, (to-from)*PageSize, mapping.DontNeed); err != nil {
+		return err
+	}
+	return l.arena.Forget(from, to)
+}
+
+// pagesFor is how many pages hold n bytes.
+func pagesFor(n int64) int { return int((n + PageSize - 1) / PageSize) }
+
+// detach makes the file pages [from, mapped) anonymous, with the content they
+// have: the image is about to become shorter, and truncating a file destroys
+// what is mapped above its new end, private copies included.
+func (l *Loom) detach(from int) error {
+	const run = 64
+	kept := make([]byte, run*PageSize)
+	for lo := from; lo < l.mapped; lo += run {
+		hi := min(lo+run, l.mapped)
+		part := l.region.Bytes()[lo*PageSize : hi*PageSize]
+		if err := l.Do(func() error { copy(kept, part); return nil }); err != nil {
+			return err
+		}
+		if err := l.region.MapAnon(lo*PageSize, len(part), mapping.ReadWrite); err != nil {
+			return err
+		}
+		copy(part, kept)
+		if err := l.arena.Forget(lo, hi); err != nil {
+			return err
+		}
+	}
+	if from < l.mapped {
+		l.mapped = from
+		return l.arena.SetMapped(from)
+	}
+	return nil
+}
+
+// shrink prepares the arena for an image of only pages pages. What lies above
+// is dirty from now on: it has to be saved again should the image grow over
+// it.
+func (l *Loom) shrink(pages int) error {
+	old := l.store.Pages()
+	if pages >= old {
+		return nil
+	}
+	if err := l.detach(min(pages, l.mapped)); err != nil {
+		return fmt.Errorf("shrink the image to %d pages: %w", pages, err)
+	}
+	above := make([]int, 0, old-pages)
+	for p := pages; p < old; p++ {
+		above = append(above, p)
+	}
+	l.arena.Mark(above)
+	return nil
+}

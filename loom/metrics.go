@@ -1,0 +1,75 @@
+package loom
+
+import (
+	"sync"
+	"time"
+
+	"loomstore/fault"
+)
+
+// Metrics are counts and durations since Open.
+type Metrics struct {
+	Tracker       fault.Kind // in use
+	TrackerReason string     // why this one
+	Tracking      fault.Stats
+
+	Epoch      uint64 // last committed checkpoint
+	ImagePages int    // of the last committed checkpoint
+	ArenaPages int
+
+	Checkpoints   uint64 // committed
+	Failures      uint64 // checkpoints that failed
+	ApplyFailures uint64 // attempts to apply that failed
+	PagesSaved    uint64 // by committed checkpoints
+
+	LastCapture time.Duration // to find the dirty pages; the program stands still
+	LastCommit  time.Duration // from the beginning to the commit point
+	LastApply   time.Duration
+}
+
+// counters are the metrics that operations count. They are updated from the
+// goroutines of asynchronous checkpoints and applies.
+type counters struct {
+	mu sync.Mutex
+	m  Metrics
+}
+
+func (c *counters) captured(took time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.m.LastCapture = took
+}
+
+func (c *counters) committed(cp *captured, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err != nil {
+		c.m.Failures++
+		return
+	}
+	c.m.Checkpoints++
+	c.m.PagesSaved += uint64(cp.Pages)
+	c.m.LastCommit = time.Since(cp.began)
+}
+
+func (c *counters) applied(took time.Duration, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err != nil {
+		c.m.ApplyFailures++
+		return
+	}
+	c.m.LastApply = took
+}
+
+// Metrics returns what happened since Open. It waits for nothing and may be
+// called while the program runs.
+func (l *Loom) Metrics() Metrics {
+	l.metrics.mu.Lock()
+	m := l.metrics.m
+	l.metrics.mu.Unlock()
+	st := l.store.State()
+	m.Epoch, m.ImagePages, m.ArenaPages = st.Epoch, st.Pages, l.pages()
+	m.Tracker, m.TrackerReason, m.Tracking = l.arena.Kind(), l.arena.Reason(), l.arena.Stats()
+	return m
+}

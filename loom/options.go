@@ -1,0 +1,123 @@
+package loom
+
+import (
+	"fmt"
+	"log/slog"
+	"time"
+
+	cerrors "github.com/cockroachdb/errors"
+
+	"loomstore/fault"
+	"loomstore/image"
+	"loomstore/internal/vfs"
+)
+
+// PageSize is the size of a page of the arena: 16 KiB.
+const PageSize = fault.PageSize
+
+// DefaultSize is the size of the arena if Options.Size is 0: 4 GiB of
+// addresses, of which only pages in use cost memory.
+const DefaultSize = 4 << 30
+
+// FS is the file system that every durable byte of a store goes through (R7).
+type FS = vfs.FS
+
+// Options are the choices of Open. The zero value, and nil, are right for most
+// programs.
+type Options struct {
+	// Size of the arena in bytes, a multiple of PageSize; 0 is DefaultSize. It
+	// may differ from run to run: only the image has to fit.
+	Size int64
+	// Tracker finds the dirty pages: fault.Auto (also ""), fault.Mprotect,
+	// fault.Cow or fault.Compare. Metrics says which one was taken and why.
+	Tracker fault.Kind
+	// Guard keeps an inaccessible page in the middle of the free space between
+	// the watermarks once SetWatermarks was called.
+	Guard bool
+	// Free reports pages whose content the program does not need: they are not
+	// saved, and stay dirty. After Open they hold anything that they held at
+	// an earlier checkpoint. Called during Checkpoint, with the program stopped.
+	Free func(page int) bool
+	// Resident reads the whole image into memory at Open, checked, instead of
+	// reading pages when they are touched.
+	Resident bool
+	// Ephemeral, if not empty, is the path of a scratch file of the arena's
+	// size that is mapped instead of private memory, so that the arena may be
+	// larger than memory and swap. It begins as a copy of the image, is never
+	// synced, and is removed by Close.
+	Ephemeral string
+	// DryRun makes Checkpoint count what it would write, and write nothing.
+	// Open still recovers.
+	DryRun bool
+	// VerifyFull hashes the whole image at Open. Without it Open checks what
+	// recovery needs, and a damaged page is found by loomctl verify.
+	VerifyFull bool
+	// Validate compares every clean page with the store before and after each
+	// checkpoint: a test of the tracker and of the program's discipline. Slow.
+	Validate bool
+	// NoCreate makes Open fail where there is no store.
+	NoCreate bool
+	// DiscardDamaged goes on without a patch of vere's that can not be read.
+	DiscardDamaged bool
+	// PatchKeep is how many bytes of memory.bin Close leaves; 0 is 256 MiB,
+	// less than 0 all.
+	PatchKeep int64
+	// FS replaces the operating system's file system. A file without a
+	// descriptor (vfs.File.Fd) can not be mapped: the arena is then resident.
+	FS FS
+	// Logger hears of what recovery found; nil is silent.
+	Logger *slog.Logger
+	// Events is told of every checkpoint's progress. It is called from the
+	// goroutine that does the work, which waits for it: return soon, and do
+	// not call the Loom.
+	Events func(Event)
+
+	// image carries choices that only tests make.
+	image image.Options
+}
+
+// Validate reports the first choice that can not be.
+func (o *Options) validate() error {
+	switch {
+	case o.Size < 0 || o.Size%PageSize != 0:
+		return cerrors.WithHint(fmt.Errorf("loom: arena of %d bytes is not a multiple of the page size %d: %w", o.Size, PageSize, ErrOptions),
+			fmt.Sprintf("%d and %d are", o.Size/PageSize*PageSize, (o.Size/PageSize+1)*PageSize))
+	case o.Resident && o.Ephemeral != "":
+		return fmt.Errorf("loom: an arena is resident or ephemeral, not both: %w", ErrOptions)
+	}
+	switch o.Tracker {
+	case "", fault.Auto, fault.Mprotect, fault.Cow, fault.Compare:
+		return nil
+	}
+	return fmt.Errorf("loom: unknown tracker %q: %w", o.Tracker, ErrOptions)
+}
+
+// imageOptions are the options of the store underneath.
+func (o *Options) imageOptions() *image.Options {
+	io := o.image
+	io.FS, io.Create, io.DiscardDamaged, io.Full = o.FS, !o.NoCreate, o.DiscardDamaged, o.VerifyFull
+	io.MaxPages, io.PatchKeep, io.Logger = int(o.Size/PageSize), o.PatchKeep, o.Logger
+	return &io
+}
+
+// EventKind says how far a checkpoint has come.
+type EventKind string
+
+// The events of a checkpoint, in order. Failed takes the place of the one that
+// could not be reached.
+const (
+	Begun     EventKind = "begun"     // its pages are known
+	Committed EventKind = "committed" // it is durable
+	Applied   EventKind = "applied"   // it is in image.bin
+	Failed    EventKind = "failed"
+)
+
+// Event is one step of one checkpoint.
+type Event struct {
+	Kind     EventKind
+	Epoch    uint64
+	Pages    int           // dirty pages saved
+	Bytes    int64         // of page content
+	Duration time.Duration // since the checkpoint began; for Applied, of the apply alone
+	Err      error         // of Failed
+}
