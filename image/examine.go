@@ -149,6 +149,9 @@ func (r *reading) open(dir string) (err error) {
 }
 
 func (r *reading) close() {
+	if r == nil {
+		return
+	}
 	for _, f := range []vfs.File{r.control, r.memory, r.image, r.sums} {
 		if f != nil {
 			_ = f.Close() // opened for reading: nothing can be lost

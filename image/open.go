@@ -61,7 +61,7 @@ func Open(ctx context.Context, dir string, options *Options) (_ *Store, _ Report
 		if made, err = makeDirs(o.FS, s.dir); err != nil {
 			return nil, Report{}, err
 		}
-	} else if err := storeExists(ctx, o, s.dir); err != nil {
+	} else if err := storeExists(o, s.dir); err != nil {
 		return nil, Report{}, err
 	}
 	if s.lock, err = lockStoreDir(o.FS, s.dir); err != nil {
@@ -96,7 +96,7 @@ func Examine(ctx context.Context, dir string, options *Options) (Report, error) 
 	if err != nil {
 		return Report{}, err
 	}
-	if err := storeExists(ctx, o, dir); err != nil {
+	if err := storeExists(o, dir); err != nil {
 		return Report{}, err
 	}
 	if locked, err := exists(o.FS, filepath.Join(dir, LockFile)); err != nil {
@@ -118,7 +118,7 @@ func Examine(ctx context.Context, dir string, options *Options) (Report, error) 
 
 // storeExists is ErrNotStore for a directory that is missing or holds no file
 // of a store, looked at without a lock so that nothing is created for it.
-func storeExists(ctx context.Context, o *Options, dir string) error {
+func storeExists(o *Options, dir string) error {
 	if ok, err := exists(o.FS, dir); err != nil {
 		return err
 	} else if ok {

@@ -8,7 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"golang.org/x/sys/unix"
+	"syscall"
 
 	"loomstore/internal/checksum"
 	"loomstore/internal/vfs"
@@ -196,7 +196,7 @@ func (s *Store) allocate(f vfs.File, name string, off, n int64) error {
 
 // spaceError makes a full disk a *NoSpaceError.
 func spaceError(name string, need int64, err error) error {
-	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
 		return &NoSpaceError{File: name, Need: need, Available: -1, Err: err}
 	}
 	return err

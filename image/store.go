@@ -59,8 +59,9 @@ type State struct {
 
 // State returns the last committed checkpoint. App is the caller's to keep,
 // not to change.
-func (s *Store) State() State {
-	r := s.cur.Load()
+func (s *Store) State() State { return stateOf(s.cur.Load()) }
+
+func stateOf(r *patch.Record) State {
 	return State{Store: r.Store, Epoch: r.Epoch, Pages: r.NewPages, Low: r.Low, Digest: r.NewDigest, App: r.App}
 }
 

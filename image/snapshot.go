@@ -1,0 +1,333 @@
+package image
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+
+	"loomstore/internal/checksum"
+	"loomstore/internal/vfs"
+	"loomstore/patch"
+)
+
+// snapshot is the last committed checkpoint of a store, read while its owner
+// may be at work: first everything without a lock, then, with byte 1 of the
+// lock shared so that no apply runs, again what had changed.
+type snapshot struct {
+	o        *Options
+	ctx      context.Context
+	dir      string
+	dst      vfs.File // gets the pages, if not nil
+	defect   func(*patch.Defect)
+	progress func(done, total int)
+
+	rec    *patch.Record // the checkpoint
+	hashes []uint64      // of its pages, as the store says they should be
+	held   time.Duration // how long an apply may have been kept waiting
+	bad    int           // defects reported
+}
+
+// take reads the snapshot. Defects are reported through s.defect and do not
+// end it; an error does.
+func (s *snapshot) take() error {
+	r := &reading{o: s.o, ctx: s.ctx, x: new(examination)}
+	defer r.close()
+	if err := r.open(s.dir); err != nil {
+		return err
+	}
+	read, err := s.readAll(r)
+	if err != nil {
+		return err
+	}
+	unlock, err := s.lockApply()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	began := time.Now()
+	defer func() { s.held = time.Since(began) }()
+	r.close()
+	*r = reading{o: s.o, ctx: s.ctx, x: new(examination)}
+	if err := r.open(s.dir); err != nil {
+		return err
+	}
+	return s.settle(r, read)
+}
+
+// readAll hashes every page, and copies it to dst, without a lock.
+func (s *snapshot) readAll(r *reading) ([]uint64, error) {
+	if r.image == nil {
+		return nil, nil
+	}
+	pages := int((r.imageLen + int64(s.o.Geometry.PageSize) - 1) / int64(s.o.Geometry.PageSize))
+	hashes := make([]uint64, pages)
+	scan := s.o.scanner()
+	if s.progress != nil {
+		var mu sync.Mutex
+		done := 0
+		scan.progress = func(n int) {
+			mu.Lock()
+			defer mu.Unlock()
+			done += n
+			s.progress(done, pages)
+		}
+	}
+	err := scan.hash(s.ctx, r.image, pages, func(page int, content []byte) error {
+		hashes[page] = checksum.Sum64(content)
+		return s.put(page, content)
+	})
+	return hashes, err
+}
+
+func (s *snapshot) put(page int, content []byte) error {
+	if s.dst == nil {
+		return nil
+	}
+	if _, err := s.dst.WriteAt(content, int64(page)*int64(len(content))); err != nil {
+		return fmt.Errorf("copy page %d: %w", page, spaceError(patch.ImageFile, int64(len(content)), err))
+	}
+	return nil
+}
+
+// lockApply keeps applies out. A store nobody ever opened has no lock file,
+// and on a read-only file system nobody applies.
+func (s *snapshot) lockApply() (func(), error) {
+	name := filepath.Join(s.dir, LockFile)
+	if ok, err := exists(s.o.FS, name); !ok {
+		return func() {}, err
+	}
+	lock, err := s.o.FS.OpenLock(name)
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) {
+		return func() {}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := lock.Lock(s.ctx, lockApply, false); err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	return func() { _ = lock.Close() }, nil
+}
+
+// settle compares what was read with what it should be, and reads again what
+// an apply changed meanwhile.
+func (s *snapshot) settle(r *reading, read []uint64) error {
+	h, err := s.header(r)
+	if err != nil || h == nil {
+		return err
+	}
+	s.rec = s.record(r, h)
+	var body *patch.Body
+	if s.rec.Lines > 0 {
+		body = s.body(r, h)
+	}
+	if err := s.expect(r, h, body); err != nil {
+		return err
+	}
+	page := make([]byte, s.o.Geometry.PageSize)
+	for p, want := range s.hashes {
+		if p < len(read) && read[p] == want {
+			continue
+		}
+		if err := s.again(r, body, p, want, page); err != nil {
+			return err
+		}
+	}
+	if want := int64(s.rec.NewPages) * int64(len(page)); body == nil && r.imageLen != want {
+		s.report(lengthDefect(patch.ImageFile, want, want, r.imageLen))
+	}
+	if got := digestOf(s.hashes); got != s.rec.NewDigest {
+		s.report(&patch.Defect{Class: patch.ErrDamaged, File: patch.SumsFile, Page: -1, Offset: tableOffset,
+			Want: s.rec.NewDigest.String(), Got: got.String(), Reason: "digest of the table"})
+	}
+	if s.dst != nil {
+		return setLength(s.dst, int64(s.rec.NewPages)*int64(len(page)))
+	}
+	return nil
+}
+
+// header returns the live header; without one there is nothing to compare
+// with.
+func (s *snapshot) header(r *reading) (*patch.Header, error) {
+	var hs headers
+	if r.sums != nil {
+		var err error
+		if hs, err = readHeaders(r.sums, r.sumsLen, s.o.Geometry); err != nil {
+			return nil, s.sort(err)
+		}
+	}
+	if hs.newest == nil {
+		if layout, err := s.foreign(r); layout != "" || err != nil {
+			return nil, err
+		}
+		s.report(&patch.Defect{Class: patch.ErrDamaged, File: patch.SumsFile, Page: -1, Offset: 0, Want: "a valid header", Reason: "no header"})
+	}
+	return hs.newest, nil
+}
+
+// foreign is an error for a directory that is whole but not ours.
+func (s *snapshot) foreign(r *reading) (Layout, error) {
+	if r.sums == nil && r.control == nil && r.memory == nil && r.image == nil {
+		return "", fmt.Errorf("%s: %w", s.dir, ErrNotStore)
+	}
+	_, ours, err := r.ownControl()
+	if err != nil || ours || r.sums != nil {
+		return "", err
+	}
+	return LayoutVere, &patch.Defect{Class: patch.ErrMismatch, File: patch.SumsFile, Page: -1, Offset: -1,
+		Want: "a loom store", Got: "a vere snapshot, which has no page hashes", Reason: "missing"}
+}
+
+// record is the newest commit record, if it belongs to the header; else what
+// the header says.
+func (s *snapshot) record(r *reading, h *patch.Header) *patch.Record {
+	rec := &patch.Record{Store: h.Store, Epoch: h.Epoch, Base: max(h.Epoch, 1) - 1, OldPages: h.Pages, NewPages: h.Pages, Low: h.Low,
+		OldDigest: h.Digest, NewDigest: h.Digest, LinesHash: patch.LinesHash(nil), App: h.App}
+	if r.control == nil {
+		s.report(&patch.Defect{Class: patch.ErrDamaged, File: patch.ControlFile, Page: -1, Offset: -1, Reason: "missing"})
+		return rec
+	}
+	control, err := patch.ReadControl(r.control, r.controlLen, s.o.Geometry)
+	if err != nil {
+		s.report(asDefect(patch.ControlFile, err))
+		return rec
+	}
+	best := control.Best()
+	switch {
+	case best == nil:
+		s.report(&patch.Defect{Class: patch.ErrDamaged, File: patch.ControlFile, Page: -1, Offset: -1, Reason: "no valid commit record"})
+	case best.Store != h.Store:
+		s.report(&patch.Defect{Class: patch.ErrMismatch, File: patch.ControlFile, Page: -1, Offset: -1,
+			Want: h.Store.String(), Got: best.Store.String(), Reason: "belongs to another store"})
+	case best.Epoch != h.Epoch && best.Epoch != h.Epoch+1:
+		s.report(&patch.Defect{Class: patch.ErrDamaged, File: patch.ControlFile, Page: -1, Offset: -1,
+			Want: fmt.Sprintf("epoch %d or %d", h.Epoch, h.Epoch+1), Got: fmt.Sprintf("epoch %d", best.Epoch), Reason: "newest commit record"})
+	case best.Epoch == h.Epoch && best.NewDigest != h.Digest:
+		s.report(&patch.Defect{Class: patch.ErrDamaged, File: patch.SumsFile, Page: -1, Offset: -1,
+			Want: best.NewDigest.String(), Got: h.Digest.String(), Reason: "digest of the header"})
+	default:
+		return best
+	}
+	return rec
+}
+
+// body reads the body of the record where it may be needed: nil if the store
+// is closed, or if the body has made room for a newer one, which it only does
+// once it is applied.
+func (s *snapshot) body(r *reading, h *patch.Header) *patch.Body {
+	if h.Clean && h.Epoch == s.rec.Epoch {
+		return nil
+	}
+	var source io.ReaderAt = emptyFile{}
+	if r.memory != nil {
+		source = r.memory
+	}
+	body, err := patch.ReadBody(source, r.memoryLen, s.rec, s.o.Geometry)
+	if err != nil {
+		if h.Epoch != s.rec.Epoch {
+			s.report(asDefect(patch.MemoryFile, err))
+		}
+		return nil
+	}
+	return body
+}
+
+// expect fills in the hashes: the table, and over it the lines of a patch that
+// it does not have yet.
+func (s *snapshot) expect(r *reading, h *patch.Header, body *patch.Body) error {
+	have := int(min(int64(h.Pages), max(r.sumsLen-tableOffset, 0)/entrySize))
+	if have < min(h.Pages, s.rec.NewPages) {
+		s.report(lengthDefect(patch.SumsFile, sumsLen(h.Pages), sumsLen(h.Pages), r.sumsLen))
+	}
+	t := newTable(r.sums, s.o.Geometry, have)
+	// A header is no more than a claim: what it says is bounded by the files.
+	pages := s.rec.NewPages
+	if limit := max(have, int(r.imageLen/int64(s.o.Geometry.PageSize))+1, lastLine(body)+1); pages > limit && h.Epoch == s.rec.Epoch {
+		pages = limit
+	}
+	s.hashes = slices.Grow(s.hashes, pages)
+	for p := range pages {
+		hash := t.zeroHash
+		if p < have {
+			var err error
+			if hash, err = t.get(p); err != nil {
+				return err
+			}
+		}
+		s.hashes = append(s.hashes, hash)
+	}
+	if body != nil {
+		for _, l := range body.Lines {
+			s.hashes[l.Page] = l.Hash
+		}
+	}
+	return nil
+}
+
+func lastLine(body *patch.Body) int {
+	if body == nil || len(body.Lines) == 0 {
+		return -1
+	}
+	return body.Lines[len(body.Lines)-1].Page
+}
+
+// again looks at a page whose first reading was not what it should be: in the
+// image, and then in the patch.
+func (s *snapshot) again(r *reading, body *patch.Body, p int, want uint64, page []byte) error {
+	if err := s.ctx.Err(); err != nil {
+		return err
+	}
+	off := int64(p) * int64(len(page))
+	n := 0
+	if r.image != nil {
+		var err error
+		if n, err = r.image.ReadAt(page, off); err != nil && !errors.Is(err, io.EOF) {
+			return fmt.Errorf("read page %d of %s: %w", p, patch.ImageFile, err)
+		}
+	}
+	clear(page[n:])
+	got := checksum.Sum64(page)
+	if got != want && body != nil {
+		if i, ok := body.Find(p); ok {
+			if err := body.ReadPages(i, 1, page); err != nil {
+				s.report(asDefect(patch.MemoryFile, err))
+				return nil
+			}
+			got = want
+		}
+	}
+	if got != want {
+		s.report(pageDefect(p, off, want, got))
+		return nil
+	}
+	return s.put(p, page)
+}
+
+func (s *snapshot) report(d *patch.Defect) {
+	s.bad++
+	s.defect(d)
+}
+
+// sort reports an error that is a defect, and returns any other.
+func (s *snapshot) sort(err error) error {
+	if d, ok := errors.AsType[*patch.Defect](err); ok {
+		s.report(d)
+		return nil
+	}
+	return err
+}
+
+// asDefect is the defect in err; an error of reading counts as one of file.
+func asDefect(file string, err error) *patch.Defect {
+	if d, ok := errors.AsType[*patch.Defect](err); ok {
+		return d
+	}
+	return &patch.Defect{Class: patch.ErrDamaged, File: file, Page: -1, Offset: -1, Reason: err.Error()}
+}
