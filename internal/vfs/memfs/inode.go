@@ -105,17 +105,14 @@ func (in *inode) syncAfterFailure() {
 			}
 		}
 	}
-	size := d.size
 	if sized {
-		size = in.cur.size
-		d.truncate(size)
+		d.resize(in.cur.size)
 	}
 	var sector [SectorSize]byte
 	for s := range rewritten {
 		in.cur.readAt(sector[:], s*SectorSize)
-		d.writeAt(sector[:], s*SectorSize)
+		d.overwrite(sector[:], s*SectorSize)
 	}
-	d.truncate(size)
 
 	var left []op
 	for i, o := range in.pending {
