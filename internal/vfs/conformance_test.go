@@ -207,6 +207,9 @@ func TestAllocate(t *testing.T) {
 			t.Fatal(err)
 		}
 		wantContent(t, f, "abc\x00\x00\x00")
+		if _, allocated, err := f.Size(); err != nil || allocated < 64<<10 {
+			t.Errorf("growing the file left %d bytes allocated, %v", allocated, err)
+		}
 		for _, bad := range [][2]int64{{-1, 5}, {0, 0}, {0, -1}} {
 			if err := f.Allocate(bad[0], bad[1]); err == nil {
 				t.Errorf("Allocate(%d, %d) succeeded", bad[0], bad[1])

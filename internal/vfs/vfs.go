@@ -59,7 +59,9 @@ type File interface {
 	// calls of the system as it takes. It returns the bytes written; fewer
 	// than the sum of the lengths always come with an error.
 	WriteVec(bufs [][]byte, off int64) (int64, error)
-	// Truncate sets the length; new bytes read as zero.
+	// Truncate sets the length; new bytes read as zero. A length that does
+	// not grow gives back what Allocate reserved beyond it, also when it is
+	// the length the file has already (as ext4 does).
 	Truncate(size int64) error
 	// Allocate reserves blocks for [off, off+n) without changing what is read
 	// or the length, so that writing there later can not run out of space.

@@ -134,6 +134,18 @@ func (c *content) truncate(size int64) {
 	}
 }
 
+// resize is truncate, except that it frees nothing if the size is right.
+func (c *content) resize(size int64) {
+	if size != c.size {
+		c.truncate(size)
+	}
+}
+
+// overwrite stores what of p lies below the size.
+func (c *content) overwrite(p []byte, off int64) {
+	c.writeAt(p[:min(int64(len(p)), max(0, c.size-off))], off)
+}
+
 // allocate reserves the holes of [off, off+n).
 func (c *content) allocate(off, n int64) {
 	c.own(chunksFor(off + n))

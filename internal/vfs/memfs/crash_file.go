@@ -31,6 +31,7 @@ func (c *crasher) content(in *inode) content {
 			}
 		}
 	}
+	left.resize(size)
 	for _, s := range sectors {
 		if s*SectorSize >= size {
 			continue // beyond the end: no choice makes a difference
@@ -38,12 +39,11 @@ func (c *crasher) content(in *inode) content {
 		v := c.Decide(Choice{Kind: Sector, Name: in.name, Off: s * SectorSize, Versions: len(writes[s]) + 1})
 		switch {
 		case v == Garbage:
-			left.writeAt(garbage(s), s*SectorSize)
+			left.overwrite(garbage(s), s*SectorSize)
 		case v > 0:
-			left.writeAt(in.version(s, writes[s][v-1], kept), s*SectorSize)
+			left.overwrite(in.version(s, writes[s][v-1], kept), s*SectorSize)
 		}
 	}
-	left.truncate(size)
 	return left
 }
 

@@ -219,20 +219,18 @@ func (m *FS) rename(oldname, newname string) error {
 	if n == nil {
 		return syscall.ENOENT
 	}
+	if _, ok := target.(*dir); ok {
+		return syscall.EEXIST // as os.Rename, which replaces no directory
+	}
 	if n == target {
 		return nil
 	}
 	old, oldIsDir := n.(*dir)
-	replaced, newIsDir := target.(*dir)
 	switch {
 	case oldIsDir && old.holds(to):
 		return syscall.EINVAL
-	case newIsDir && !oldIsDir:
-		return syscall.EISDIR
-	case oldIsDir && target != nil && !newIsDir:
+	case oldIsDir && target != nil:
 		return syscall.ENOTDIR
-	case newIsDir && len(replaced.cur) > 0:
-		return syscall.ENOTEMPTY
 	}
 	if in, ok := n.(*inode); ok {
 		in.name = newname

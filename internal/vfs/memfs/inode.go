@@ -53,7 +53,19 @@ func (in *inode) write(seq uint64, p []byte, off int64) {
 	before, end := in.cur.size, off+int64(len(p))
 	in.cur.writeAt(p, off)
 	in.add(op{kind: opWrite, seq: seq, off: off, n: int64(len(p)), bytes: slices.Clone(p),
-		resized: end > before || end > in.durable.size && in.anyFailed()})
+		resized: end > before || end > in.leastSize()})
+}
+
+// leastSize is the smallest size that failed syncs may have left on the
+// medium. A Sync that covers a write beyond it has to write the size too.
+func (in *inode) leastSize() int64 {
+	least := in.cur.size
+	for _, o := range in.pending {
+		if o.failed && o.resized {
+			least = min(least, o.size, in.durable.size)
+		}
+	}
+	return least
 }
 
 func (in *inode) truncate(seq uint64, size int64) {
@@ -105,17 +117,14 @@ func (in *inode) syncAfterFailure() {
 			}
 		}
 	}
-	size := d.size
 	if sized {
-		size = in.cur.size
-		d.truncate(size)
+		d.resize(in.cur.size)
 	}
 	var sector [SectorSize]byte
 	for s := range rewritten {
 		in.cur.readAt(sector[:], s*SectorSize)
-		d.writeAt(sector[:], s*SectorSize)
+		d.overwrite(sector[:], s*SectorSize)
 	}
-	d.truncate(size)
 
 	var left []op
 	for i, o := range in.pending {
@@ -124,7 +133,12 @@ func (in *inode) syncAfterFailure() {
 		}
 		switch o.kind {
 		case opTruncate:
-			if !sized {
+			if sized {
+				// The size is settled; whether the medium has the zeros is not.
+				zeros := max(0, d.size-o.off)
+				o = op{kind: opWrite, seq: o.seq, off: o.off, n: zeros, bytes: make([]byte, zeros), size: d.size, failed: true}
+				left = append(left, o.without(rewritten, in.cutAfter(i))...)
+			} else {
 				left = append(left, o)
 			}
 		case opAllocate:
