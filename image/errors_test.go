@@ -89,29 +89,30 @@ var acts = []act{
 		}
 		return 2, s.Close(context.Background())
 	}},
-	{"checkpoint", prepared(false), checkpointTwice},
-	{"checkpoint after recovery", prepared(true), checkpointTwice},
+	{"checkpoint", prepared(false), checkpointThree(step{6, []int{0, 5}})},
+	{"checkpoint that grows", prepared(false), checkpointThree(step{8, []int{0, 5, 7}})},
+	{"checkpoint that shrinks", prepared(false), checkpointThree(step{3, []int{2}})},
+	{"checkpoint after recovery", prepared(true), checkpointThree(step{7, []int{0, 6}})},
 }
 
-// checkpointTwice takes checkpoints 3 and 4, and tries what failed once more,
-// as an engine does: a store is only given up when it is in doubt.
-func checkpointTwice(fsys vfs.FS, m *model) (acked uint64, err error) {
-	acked = 2
-	s, err := openOn(fsys)
-	if err != nil {
-		return acked, err
-	}
-	ctx := context.Background()
-	var errs []error
-	for epoch, st := range map[uint64]step{3: {8, []int{0, 5, 7}}} {
-		c := m.take(epoch, st)
+// checkpointThree takes checkpoint 3, and tries what failed once more, as an
+// engine does: a store is only given up when it is in doubt.
+func checkpointThree(st step) func(fsys vfs.FS, m *model) (acked uint64, err error) {
+	return func(fsys vfs.FS, m *model) (uint64, error) {
+		s, err := openOn(fsys)
+		if err != nil {
+			return 2, err
+		}
+		ctx := context.Background()
+		acked, c := uint64(2), m.take(3, st)
+		var errs []error
 		for range 2 {
-			if acked < epoch {
+			if acked < 3 {
 				if err := stageAndCommit(s, c); err != nil {
 					errs = append(errs, err)
 					continue
 				}
-				acked = epoch
+				acked = 3
 			}
 			if err := s.Apply(ctx); err != nil {
 				errs = append(errs, err)
@@ -119,8 +120,8 @@ func checkpointTwice(fsys vfs.FS, m *model) (acked uint64, err error) {
 			}
 			break
 		}
+		return acked, errors.Join(append(errs, s.Close(ctx))...)
 	}
-	return acked, errors.Join(append(errs, s.Close(ctx))...)
 }
 
 func stageAndCommit(s *image.Store, c image.Change) error {
