@@ -3,9 +3,11 @@ module loomstore
 go 1.26.0
 
 require (
+	github.com/google/go-cmp v0.7.0
 	github.com/spaolacci/murmur3 v1.1.0
 	github.com/spf13/cobra v1.10.2
 	golang.org/x/sys v0.49.0
+	pgregory.net/rapid v1.3.0
 )
 
 require (
