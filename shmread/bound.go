@@ -40,33 +40,65 @@ func (b Bound) Precedes(o Bound) bool { return o.Status.Trusted() && b.Before(o.
 // Width returns the length of the interval: twice the error bound.
 func (b Bound) Width() time.Duration { return b.Latest.Sub(b.Earliest) }
 
-// at computes the bound at the moment when the clocks showed real and mono,
-// the latter in nanoseconds. Rules: spec section 3, now().
-func (c *ClockErrorBound) at(real time.Time, mono int64) (Bound, error) {
+// at computes the half width of the bound, in nanoseconds, and the status at
+// the moment when the monotonic clock showed mono nanoseconds. Rules: spec
+// section 3, now().
+func (c *ClockErrorBound) at(mono int64) (half int64, s Status, err error) {
 	if c.MaxDriftPPB >= maxDrift {
-		return Bound{}, malformed("maximum drift of %d ppb is a second a second or more", c.MaxDriftPPB)
+		return 0, 0, malformed("maximum drift of %d ppb is a second a second or more", c.MaxDriftPPB)
 	}
 	asOf, ok := c.AsOf.nanoseconds()
-	if !ok && c.AsOf.Sec < 0 {
-		return Bound{}, malformed("as_of of %s is absurd", c.AsOf)
-	}
 	age := mono - asOf
 	if !ok || age <= -causalityBlur {
-		return Bound{}, fmt.Errorf("%w: as_of is %s, this process's monotonic clock only %v; "+
-			"is the daemon in another time namespace, or the file from another boot?", ErrCausalityBreach, c.AsOf, time.Duration(mono))
+		return 0, 0, c.absurdAge(mono)
 	}
 	age = max(age, 0)
-	// Rounded up, the original rounds down: 1 ns wider at most, never too
-	// narrow. The quotient fits: the drift is less than the age.
+	drift := c.drift(age)
+	if drift > math.MaxInt64-c.BoundNsec {
+		return 0, 0, malformed("bound of %d ns and drift of %d ns are too much", c.BoundNsec, drift)
+	}
+	return c.BoundNsec + drift, c.aged(mono, age), nil
+}
+
+// absurdAge says what is wrong with an as_of in the future or far in the past.
+func (c *ClockErrorBound) absurdAge(mono int64) error {
+	if c.AsOf.Sec < -maxSeconds {
+		return malformed("as_of of %s is absurd", c.AsOf)
+	}
+	return fmt.Errorf("%w: as_of is %s, this process's monotonic clock only %v; "+
+		"is the daemon in another time namespace, or the file from another boot?", ErrCausalityBreach, c.AsOf, time.Duration(mono))
+}
+
+// around returns real -/+ half nanoseconds. The methods of time.Time would do,
+// at more than the cost of all the rest of Now.
+func around(real time.Time, half int64) (earliest, latest time.Time) {
+	sec, nsec := real.Unix(), int64(real.Nanosecond())
+	halfSec, halfNsec := half/second, half%second
+	return utc(sec-halfSec, nsec-halfNsec), utc(sec+halfSec, nsec+halfNsec)
+}
+
+// drift is how much the bound has grown in age nanoseconds, rounded up; the
+// original rounds down. So a bound is 1 ns wider at most, never too narrow.
+// The quotient fits because the drift is less than the age.
+func (c *ClockErrorBound) drift(age int64) int64 {
 	hi, lo := bits.Mul64(uint64(age), uint64(c.MaxDriftPPB))
 	lo, carry := bits.Add64(lo, second-1, 0)
-	drift, _ := bits.Div64(hi+carry, lo, second)
-	if int64(drift) > math.MaxInt64-c.BoundNsec {
-		return Bound{}, malformed("bound of %d ns and drift of %d ns are too much", c.BoundNsec, drift)
+	if hi += carry; hi == 0 {
+		return int64(lo / second)
 	}
-	half := time.Duration(c.BoundNsec + int64(drift))
-	real = real.UTC() // strips the monotonic reading too
-	return Bound{Earliest: real.Add(-half), Latest: real.Add(half), Status: c.aged(mono, age)}, nil
+	quotient, _ := bits.Div64(hi, lo, second)
+	return int64(quotient)
+}
+
+// utc is the moment sec seconds and nsec, within (-1e9, 2e9), nanoseconds
+// after 1970.
+func utc(sec, nsec int64) time.Time {
+	if nsec < 0 {
+		sec, nsec = sec-1, nsec+second
+	} else if nsec >= second {
+		sec, nsec = sec+1, nsec-second
+	}
+	return time.Unix(sec, nsec).UTC()
 }
 
 // aged is the status at mono. Within the grace void_after is not consulted, as

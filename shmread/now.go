@@ -78,31 +78,35 @@ func (l *lastGood) get(c *ClockErrorBound) bool {
 // ages by itself; without one it returns ErrNotInitialized. Other errors: those
 // of Open, for the VMClock page as well; ErrMalformed for a drift of 1e9 ppb or
 // more or an absurd as_of; ErrCausalityBreach for an as_of in the future.
-func (r *Reader) Now() (Bound, error) {
+func (r *Reader) Now() (b Bound, err error) {
 	var c ClockErrorBound
-	if err := r.Snapshot(&c); err == nil {
+	if err = r.Snapshot(&c); err == nil {
 		r.last.keep(&c)
 	} else if !errors.Is(err, ErrNotInitialized) || !r.last.get(&c) {
-		return Bound{}, err
+		return b, err
 	}
 	if isVersion3(c.Version) {
-		return Bound{}, ErrVersion3
+		return b, ErrVersion3
 	}
 	// After the record, so that it is never of the future; time.Now reads
 	// the wall clock first and the monotonic one second, so being preempted
 	// in between widens the interval.
 	now := time.Now()
-	b, err := c.at(now, r.clock.monotonic(now))
-	if err != nil || !c.DisruptionSupport {
+	half, status, err := c.at(r.clock.monotonic(now))
+	if err != nil {
 		return b, err
 	}
-	marker, err := r.vmclock.marker()
-	if err != nil {
-		return Bound{}, err
+	if c.DisruptionSupport {
+		marker, err := r.vmclock.marker()
+		if err != nil {
+			return b, err
+		}
+		if marker != c.DisruptionMarker {
+			status = Unknown
+		}
 	}
-	if marker != c.DisruptionMarker {
-		b.Status = Unknown
-	}
+	b.Earliest, b.Latest = around(now, half)
+	b.Status = status
 	return b, nil
 }
 
