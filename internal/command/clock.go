@@ -1,0 +1,253 @@
+package command
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"loomstore/shmread"
+)
+
+// clockOptions are the flags of loomctl clock.
+type clockOptions struct {
+	json    bool
+	vmclock string
+	watch   bool
+	every   time.Duration
+}
+
+func newClock(s *streams) *cobra.Command {
+	var o clockOptions
+	c := &cobra.Command{
+		Use:   "clock [PATH]",
+		Short: "decode or watch a ClockBound segment",
+		Long: `Decode the ClockBound segment at PATH, by default the first that exists of
+` + shmread.DefaultPath + ` and ` + shmread.DefaultPathV1 + `. Nothing is ever written.`,
+		Args: usageArgs(cobra.MaximumNArgs(1)),
+		RunE: func(c *cobra.Command, args []string) error {
+			path := ""
+			if len(args) == 1 {
+				path = args[0]
+			}
+			if o.every <= 0 {
+				return &exitError{code: ExitUsage, err: errors.New("--every must be positive")}
+			}
+			if o.watch {
+				return watchClock(c.Context(), s.out, path, o)
+			}
+			return decodeClock(s.out, path, o)
+		},
+	}
+	c.Flags().BoolVar(&o.json, "json", false, "print one JSON document; with --watch one a line")
+	c.Flags().StringVar(&o.vmclock, "vmclock", "", "compare with the VMClock page in `FILE`")
+	c.Flags().BoolVar(&o.watch, "watch", false, "show the bound around the present time until interrupted")
+	c.Flags().DurationVar(&o.every, "every", time.Second, "how often --watch looks")
+	return c
+}
+
+// clockTime is a reading of the monotonic clock.
+type clockTime struct {
+	Sec  int64 `json:"sec"`
+	Nsec int64 `json:"nsec"`
+}
+
+// clockReport is the document of docs/cli-json.md, clock.
+type clockReport struct {
+	Version           uint16         `json:"version"`
+	Generation        uint16         `json:"generation"`
+	SegSize           uint32         `json:"segsize"`
+	AsOf              clockTime      `json:"as_of"`
+	VoidAfter         clockTime      `json:"void_after"`
+	BoundNsec         int64          `json:"bound_nsec"`
+	DisruptionMarker  uint64         `json:"disruption_marker"`
+	MaxDriftPPB       uint32         `json:"max_drift_ppb"`
+	Status            string         `json:"status"`
+	DisruptionSupport bool           `json:"disruption_support"`
+	VMClock           *vmclockReport `json:"vmclock,omitempty"`
+	StatusCombined    string         `json:"status_combined,omitempty"`
+}
+
+type vmclockReport struct {
+	Seq     uint32 `json:"seq"`
+	Marker  uint64 `json:"marker"`
+	Size    uint32 `json:"size"`
+	Version uint16 `json:"version"`
+	Code    string `json:"code"`
+}
+
+type clockError struct {
+	Code  string `json:"code"`
+	Error string `json:"error"`
+}
+
+func decodeClock(out io.Writer, path string, o clockOptions) error {
+	report, err := readClock(path, o.vmclock)
+	if err != nil {
+		return refuseClock(out, err, o.json)
+	}
+	if o.json {
+		return json.NewEncoder(out).Encode(report)
+	}
+	for _, line := range []struct {
+		name  string
+		value any
+	}{
+		{"version", report.Version},
+		{"generation", report.Generation},
+		{"segment size", report.SegSize},
+		{"as of", report.AsOf},
+		{"void after", report.VoidAfter},
+		{"bound", time.Duration(report.BoundNsec)},
+		{"maximum drift", fmt.Sprintf("%d ppb", report.MaxDriftPPB)},
+		{"status", report.Status},
+		{"disruption support", report.DisruptionSupport},
+		{"disruption marker", report.DisruptionMarker},
+	} {
+		fmt.Fprintf(out, "%-20s%v\n", line.name, line.value)
+	}
+	if v := report.VMClock; v != nil {
+		fmt.Fprintf(out, "%-20ssequence %d, marker %d, size %d, version %d\n", "vmclock", v.Seq, v.Marker, v.Size, v.Version)
+		fmt.Fprintf(out, "%-20s%s\n", "combined status", report.StatusCombined)
+	}
+	return nil
+}
+
+func (t clockTime) String() string { return fmt.Sprintf("%d.%09d s after boot", t.Sec, t.Nsec) }
+
+func readClock(path, vmclock string) (*clockReport, error) {
+	seg, err := shmread.Inspect(path, nil)
+	if err != nil {
+		return nil, err
+	}
+	r := &clockReport{
+		Version:           seg.Version,
+		Generation:        seg.Generation,
+		SegSize:           seg.Size,
+		AsOf:              clockTime(seg.AsOf),
+		VoidAfter:         clockTime(seg.VoidAfter),
+		BoundNsec:         seg.BoundNsec,
+		DisruptionMarker:  seg.DisruptionMarker,
+		MaxDriftPPB:       seg.MaxDriftPPB,
+		Status:            seg.Status.String(),
+		DisruptionSupport: seg.DisruptionSupport,
+	}
+	if vmclock != "" {
+		v, err := shmread.InspectVMClock(vmclock)
+		if err != nil {
+			return nil, err
+		}
+		r.VMClock = &vmclockReport{Seq: v.Seq, Marker: v.Marker, Size: v.Size, Version: v.Version, Code: "ok"}
+		r.StatusCombined = seg.StatusWith(v).String()
+	}
+	return r, nil
+}
+
+// refuseClock gives err its exit code, and its code in JSON.
+func refuseClock(out io.Writer, err error, asJSON bool) error {
+	code, exit := clockCode(err), ExitMismatch
+	if code == "not_exist" {
+		exit = ExitNotStore
+	}
+	if asJSON {
+		if err := json.NewEncoder(out).Encode(clockError{Code: code, Error: err.Error()}); err != nil {
+			return err
+		}
+	}
+	return &exitError{code: exit, err: err}
+}
+
+func clockCode(err error) string {
+	for _, class := range []struct {
+		is   error
+		code string
+	}{
+		{fs.ErrNotExist, "not_exist"},
+		{errors.ErrUnsupported, "unsupported"},
+		{shmread.ErrNotInitialized, "not_initialized"},
+		{shmread.ErrMalformed, "malformed"},
+		{shmread.ErrVersionNotSupported, "version_not_supported"},
+		{shmread.ErrCausalityBreach, "causality_breach"},
+		{shmread.ErrSyscall, "syscall"},
+	} {
+		if errors.Is(err, class.is) {
+			return class.code
+		}
+	}
+	return "failed"
+}
+
+// clockSight is what --watch shows at one moment.
+type clockSight struct {
+	Earliest string `json:"earliest"`
+	Latest   string `json:"latest"`
+	WidthNs  int64  `json:"width_nsec"`
+	AgeNs    int64  `json:"age_nsec"`
+	Status   string `json:"status"`
+}
+
+// watchClock prints one line a look until ctx ends, which is how it is meant
+// to end. A segment that is not there, or not usable, is waited for.
+func watchClock(ctx context.Context, out io.Writer, path string, o clockOptions) error {
+	r, err := shmread.Open(path, &shmread.Options{Lazy: true, VMClock: o.vmclock})
+	if err != nil {
+		return refuseClock(out, err, o.json)
+	}
+	defer r.Close()
+	ticker := time.NewTicker(o.every)
+	defer ticker.Stop()
+	for {
+		if err := printSight(out, r, o.json); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+	}
+}
+
+func printSight(out io.Writer, r *shmread.Reader, asJSON bool) error {
+	sight, err := lookAtClock(r)
+	switch {
+	case err != nil && asJSON:
+		return json.NewEncoder(out).Encode(clockError{Code: clockCode(err), Error: err.Error()})
+	case err != nil:
+		_, err = fmt.Fprintf(out, "%s: %v\n", clockCode(err), err)
+		return err
+	case asJSON:
+		return json.NewEncoder(out).Encode(sight)
+	}
+	_, err = fmt.Fprintf(out, "%s .. %s  width %v  age %v  %s\n", sight.Earliest, sight.Latest,
+		time.Duration(sight.WidthNs), time.Duration(sight.AgeNs), sight.Status)
+	return err
+}
+
+func lookAtClock(r *shmread.Reader) (clockSight, error) {
+	b, err := r.Now()
+	if err != nil {
+		return clockSight{}, err
+	}
+	var c shmread.ClockErrorBound
+	if err := r.Snapshot(&c); err != nil {
+		return clockSight{}, err
+	}
+	now, err := shmread.CoarseNow()
+	if err != nil {
+		return clockSight{}, err
+	}
+	age := time.Duration(now.Sec-c.AsOf.Sec)*time.Second + time.Duration(now.Nsec-c.AsOf.Nsec)
+	return clockSight{
+		Earliest: b.Earliest.Format(time.RFC3339Nano),
+		Latest:   b.Latest.Format(time.RFC3339Nano),
+		WidthNs:  b.Width().Nanoseconds(),
+		AgeNs:    max(age, 0).Nanoseconds(),
+		Status:   b.Status.String(),
+	}, nil
+}
