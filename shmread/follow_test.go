@@ -23,6 +23,13 @@ func eventually(t *testing.T, what string, done func() bool) {
 	}
 }
 
+func skipUnderRace(t *testing.T) {
+	t.Helper()
+	if raceEnabled {
+		t.Skip("not run: faults are fatal in a -race build")
+	}
+}
+
 // rewrite is the original's way to wipe a segment: truncate, then write small
 // pieces, in place.
 func rewrite(t *testing.T, path string) {
@@ -43,6 +50,7 @@ func rewrite(t *testing.T, path string) {
 // and again under four readers: nobody dies, nobody reads a mixture, and
 // everybody arrives at the newest record.
 func TestTruncationsAndReplacements(t *testing.T) {
+	skipUnderRace(t)
 	rounds := soak(200, 2000)
 	dir := t.TempDir()
 	path := filepath.Join(dir, "shm")
@@ -115,6 +123,7 @@ func TestTruncationsAndReplacements(t *testing.T) {
 // A truncated file that nobody rebuilds is an error, at length 0 (a fault) as
 // well as at a length inside the body (which reads as zeros).
 func TestTruncatedFileIsRefused(t *testing.T) {
+	skipUnderRace(t)
 	for _, test := range []struct {
 		length int64
 		want   error

@@ -40,7 +40,9 @@ type Options struct {
 }
 
 // Reader reads the clock of one segment. Any number of goroutines may use one
-// Reader; its methods do not allocate unless something is wrong.
+// Reader; its methods do not allocate unless something is wrong. A -race build
+// dies of a truncated file: the race detector loads words in its own code,
+// where a fault can not be caught.
 type Reader struct {
 	cur       atomic.Pointer[segment] // nil: none usable
 	unguarded bool
