@@ -71,7 +71,12 @@ type clockReport struct {
 	DisruptionSupport bool           `json:"disruption_support"`
 	VMClock           *vmclockReport `json:"vmclock,omitempty"`
 	StatusCombined    string         `json:"status_combined,omitempty"`
+
+	record shmread.ClockErrorBound
 }
+
+// codeOK is the code of a VMClock page that could be read.
+const codeOK = "ok"
 
 type vmclockReport struct {
 	Seq     uint32 `json:"seq"`
@@ -87,45 +92,67 @@ type clockError struct {
 }
 
 func decodeClock(out io.Writer, path string, o clockOptions) error {
-	report, err := readClock(path, o.vmclock)
+	report, err := readClock(path)
 	if err != nil {
 		return refuseClock(out, err, o.json)
 	}
-	if o.json {
-		return json.NewEncoder(out).Encode(report)
+	if o.vmclock != "" {
+		err = report.compare(o.vmclock)
+	}
+	if printErr := report.print(out, o.json); printErr != nil {
+		return printErr
+	}
+	if err != nil {
+		return &exitError{code: clockExit(err), err: err}
+	}
+	return nil
+}
+
+func (r *clockReport) print(out io.Writer, asJSON bool) error {
+	if asJSON {
+		return json.NewEncoder(out).Encode(r)
 	}
 	for _, line := range []struct {
 		name  string
 		value any
 	}{
-		{"version", report.Version},
-		{"generation", report.Generation},
-		{"segment size", report.SegSize},
-		{"as of", report.AsOf},
-		{"void after", report.VoidAfter},
-		{"bound", time.Duration(report.BoundNsec)},
-		{"maximum drift", fmt.Sprintf("%d ppb", report.MaxDriftPPB)},
-		{"status", report.Status},
-		{"disruption support", report.DisruptionSupport},
-		{"disruption marker", report.DisruptionMarker},
+		{"version", r.Version},
+		{"generation", r.Generation},
+		{"segment size", r.SegSize},
+		{"as of", r.AsOf},
+		{"void after", r.VoidAfter},
+		{"bound", time.Duration(r.BoundNsec)},
+		{"maximum drift", fmt.Sprintf("%d ppb", r.MaxDriftPPB)},
+		{"status", r.Status},
+		{"disruption support", r.DisruptionSupport},
+		{"disruption marker", r.DisruptionMarker},
 	} {
-		fmt.Fprintf(out, "%-20s%v\n", line.name, line.value)
+		if _, err := fmt.Fprintf(out, "%-20s%v\n", line.name, line.value); err != nil {
+			return err
+		}
 	}
-	if v := report.VMClock; v != nil {
-		fmt.Fprintf(out, "%-20ssequence %d, marker %d, size %d, version %d\n", "vmclock", v.Seq, v.Marker, v.Size, v.Version)
-		fmt.Fprintf(out, "%-20s%s\n", "combined status", report.StatusCombined)
+	if r.VMClock == nil {
+		return nil
 	}
-	return nil
+	_, err := fmt.Fprintf(out, "%-20s%s\n%-20s%s\n", "vmclock", r.VMClock, "combined status", r.StatusCombined)
+	return err
+}
+
+func (v *vmclockReport) String() string {
+	if v.Code != codeOK {
+		return v.Code
+	}
+	return fmt.Sprintf("sequence %d, marker %d, size %d, version %d", v.Seq, v.Marker, v.Size, v.Version)
 }
 
 func (t clockTime) String() string { return fmt.Sprintf("%d.%09d s after boot", t.Sec, t.Nsec) }
 
-func readClock(path, vmclock string) (*clockReport, error) {
+func readClock(path string) (*clockReport, error) {
 	seg, err := shmread.Inspect(path, nil)
 	if err != nil {
 		return nil, err
 	}
-	r := &clockReport{
+	return &clockReport{
 		Version:           seg.Version,
 		Generation:        seg.Generation,
 		SegSize:           seg.Size,
@@ -136,30 +163,42 @@ func readClock(path, vmclock string) (*clockReport, error) {
 		MaxDriftPPB:       seg.MaxDriftPPB,
 		Status:            seg.Status.String(),
 		DisruptionSupport: seg.DisruptionSupport,
+		record:            seg.ClockErrorBound,
+	}, nil
+}
+
+// compare adds the VMClock page. A page that can not be read leaves nothing to
+// trust where the segment asks for it.
+func (r *clockReport) compare(vmclock string) error {
+	v, err := shmread.InspectVMClock(vmclock)
+	if err == nil {
+		r.VMClock = &vmclockReport{Seq: v.Seq, Marker: v.Marker, Size: v.Size, Version: v.Version, Code: codeOK}
+		r.StatusCombined = r.record.StatusWith(v).String()
+		return nil
 	}
-	if vmclock != "" {
-		v, err := shmread.InspectVMClock(vmclock)
-		if err != nil {
-			return nil, err
-		}
-		r.VMClock = &vmclockReport{Seq: v.Seq, Marker: v.Marker, Size: v.Size, Version: v.Version, Code: "ok"}
-		r.StatusCombined = seg.StatusWith(v).String()
+	r.VMClock = &vmclockReport{Code: clockCode(err)}
+	r.StatusCombined = r.Status
+	if r.DisruptionSupport {
+		r.StatusCombined = shmread.Unknown.String()
 	}
-	return r, nil
+	return err
 }
 
 // refuseClock gives err its exit code, and its code in JSON.
 func refuseClock(out io.Writer, err error, asJSON bool) error {
-	code, exit := clockCode(err), ExitMismatch
-	if code == "not_exist" {
-		exit = ExitNotStore
-	}
 	if asJSON {
-		if err := json.NewEncoder(out).Encode(clockError{Code: code, Error: err.Error()}); err != nil {
+		if err := json.NewEncoder(out).Encode(clockError{Code: clockCode(err), Error: err.Error()}); err != nil {
 			return err
 		}
 	}
-	return &exitError{code: exit, err: err}
+	return &exitError{code: clockExit(err), err: err}
+}
+
+func clockExit(err error) int {
+	if errors.Is(err, fs.ErrNotExist) {
+		return ExitNotStore
+	}
+	return ExitMismatch
 }
 
 func clockCode(err error) string {
