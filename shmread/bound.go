@@ -69,12 +69,12 @@ func (c *ClockErrorBound) absurdAge(mono int64) error {
 		"is the daemon in another time namespace, or the file from another boot?", ErrCausalityBreach, c.AsOf, time.Duration(mono))
 }
 
-// around returns real -/+ half nanoseconds. The methods of time.Time would do,
-// at more than the cost of all the rest of Now.
+// around returns real -/+ half nanoseconds, in UTC and without a monotonic
+// reading. Time.Add would do, at more than the cost of all the rest of Now.
 func around(real time.Time, half int64) (earliest, latest time.Time) {
 	sec, nsec := real.Unix(), int64(real.Nanosecond())
 	halfSec, halfNsec := half/second, half%second
-	return utc(sec-halfSec, nsec-halfNsec), utc(sec+halfSec, nsec+halfNsec)
+	return time.Unix(sec-halfSec, nsec-halfNsec).UTC(), time.Unix(sec+halfSec, nsec+halfNsec).UTC()
 }
 
 // drift is how much the bound has grown in age nanoseconds, rounded up; the
@@ -88,17 +88,6 @@ func (c *ClockErrorBound) drift(age int64) int64 {
 	}
 	quotient, _ := bits.Div64(hi, lo, second)
 	return int64(quotient)
-}
-
-// utc is the moment sec seconds and nsec, within (-1e9, 2e9), nanoseconds
-// after 1970.
-func utc(sec, nsec int64) time.Time {
-	if nsec < 0 {
-		sec, nsec = sec-1, nsec+second
-	} else if nsec >= second {
-		sec, nsec = sec+1, nsec-second
-	}
-	return time.Unix(sec, nsec).UTC()
 }
 
 // aged is the status at mono. Within the grace void_after is not consulted, as

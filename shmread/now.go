@@ -50,12 +50,17 @@ type lastGood struct {
 // updates only makes the fallback older.
 func (l *lastGood) keep(c *ClockErrorBound) {
 	key := uint64(joinVergen(c.Version, c.Generation))<<32 | uint64(uint32(c.AsOf.Nsec))
-	if l.key.Load() == key || !l.mu.TryLock() {
-		return
+	if l.key.Load() != key {
+		l.replace(key, c)
 	}
-	l.c = *c
-	l.key.Store(key)
-	l.mu.Unlock()
+}
+
+func (l *lastGood) replace(key uint64, c *ClockErrorBound) {
+	if l.mu.TryLock() { // else somebody else is keeping a record as new
+		l.c = *c
+		l.key.Store(key)
+		l.mu.Unlock()
+	}
 }
 
 func (l *lastGood) get(c *ClockErrorBound) bool {

@@ -117,26 +117,3 @@ func TestUpdateRefusesWhatReadersWould(t *testing.T) {
 		t.Errorf("update after Close: %v", err)
 	}
 }
-
-// A zero AsOf is stamped with the coarse clock, never with the precise one,
-// which is ahead of it.
-func TestUpdateStampsCoarse(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "shm")
-	w := mustCreate(t, path)
-	for range 100 {
-		mustUpdate(t, w, ClockErrorBound{Status: Synchronized})
-		after, err := CoarseNow()
-		if err != nil {
-			t.Fatal(err)
-		}
-		seg, err := Inspect(path, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		stamp, _ := seg.AsOf.nanoseconds()
-		limit, _ := after.nanoseconds()
-		if stamp == 0 || stamp > limit {
-			t.Fatalf("as_of %s is ahead of the coarse clock %s", seg.AsOf, after)
-		}
-	}
-}
