@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // play is what a second process of a test does.
@@ -92,14 +93,17 @@ func TestTwoProcessStress(t *testing.T) {
 			writer, stdin := start(t, "writer", path, "writing")
 			r := mustOpen(t, path, &Options{Unguarded: unguarded, VMClock: writeVMClock(t, 0), FollowEvery: -1})
 
-			const readers = 4
+			const readers, fewest = 4, 100
 			var torn, backwards, failed, changed atomic.Int64
 			var wg sync.WaitGroup
 			for range readers {
 				wg.Go(func() {
 					var c ClockErrorBound
-					last := int64(-1)
-					for range reads / 2 / readers {
+					last, seen := int64(-1), 0
+					for i := 0; i < reads/2/readers || seen < fewest; i++ {
+						if i >= reads/2/readers { // on a busy machine: let the writer run too
+							time.Sleep(10 * time.Microsecond)
+						}
 						if err := r.Snapshot(&c); err != nil {
 							failed.Add(1)
 							continue
@@ -112,10 +116,11 @@ func TestTwoProcessStress(t *testing.T) {
 							backwards.Add(1)
 						}
 						if n != last {
-							changed.Add(1)
+							seen++
 						}
 						last = n
 					}
+					changed.Add(int64(seen))
 				})
 			}
 			wg.Wait()
@@ -123,15 +128,12 @@ func TestTwoProcessStress(t *testing.T) {
 			if err := writer.Wait(); err != nil {
 				t.Errorf("writer: %v", err)
 			}
-			t.Logf("%d reads saw %d records; %d failed", reads/2, changed.Load(), failed.Load())
+			t.Logf("at least %d reads saw %d records; %d failed", reads/2, changed.Load(), failed.Load())
 			if torn.Load() != 0 || backwards.Load() != 0 {
 				t.Errorf("%d torn, %d backwards", torn.Load(), backwards.Load())
 			}
 			if failed.Load() > int64(reads/1000) {
 				t.Errorf("%d of %d reads failed", failed.Load(), reads/2)
-			}
-			if changed.Load() < readers*100 {
-				t.Errorf("only %d records seen: the writer did not run beside the readers", changed.Load())
 			}
 		})
 	}
