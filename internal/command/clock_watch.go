@@ -1,0 +1,81 @@
+package command
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"time"
+
+	"loomstore/shmread"
+)
+
+// clockSight is what --watch shows at one moment.
+type clockSight struct {
+	Earliest string `json:"earliest"`
+	Latest   string `json:"latest"`
+	WidthNs  int64  `json:"width_nsec"`
+	AgeNs    int64  `json:"age_nsec"`
+	Status   string `json:"status"`
+}
+
+// watchClock prints one line a look until ctx ends, which is how it is meant
+// to end. A segment that is not there, or not usable, is waited for.
+func watchClock(ctx context.Context, out io.Writer, path string, o clockOptions) error {
+	r, err := shmread.Open(path, &shmread.Options{Lazy: true, VMClock: o.vmclock})
+	if err != nil {
+		return refuseClock(out, err, o.json)
+	}
+	defer r.Close()
+	ticker := time.NewTicker(o.every)
+	defer ticker.Stop()
+	for {
+		if err := printSight(out, r, o.json); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+	}
+}
+
+func printSight(out io.Writer, r *shmread.Reader, asJSON bool) error {
+	sight, err := lookAtClock(r)
+	switch {
+	case err != nil && asJSON:
+		return json.NewEncoder(out).Encode(clockError{Code: clockCode(err), Error: err.Error()})
+	case err != nil:
+		_, err = fmt.Fprintf(out, "%s: %v\n", clockCode(err), err)
+		return err
+	case asJSON:
+		return json.NewEncoder(out).Encode(sight)
+	}
+	_, err = fmt.Fprintf(out, "%s .. %s  width %v  age %v  %s\n", sight.Earliest, sight.Latest,
+		time.Duration(sight.WidthNs), time.Duration(sight.AgeNs), sight.Status)
+	return err
+}
+
+func lookAtClock(r *shmread.Reader) (clockSight, error) {
+	b, err := r.Now()
+	if err != nil {
+		return clockSight{}, err
+	}
+	var c shmread.ClockErrorBound
+	if err := r.Snapshot(&c); err != nil {
+		return clockSight{}, err
+	}
+	now, err := shmread.CoarseNow()
+	if err != nil {
+		return clockSight{}, err
+	}
+	age := time.Duration(now.Sec-c.AsOf.Sec)*time.Second + time.Duration(now.Nsec-c.AsOf.Nsec)
+	return clockSight{
+		Earliest: b.Earliest.Format(time.RFC3339Nano),
+		Latest:   b.Latest.Format(time.RFC3339Nano),
+		WidthNs:  b.Width().Nanoseconds(),
+		AgeNs:    max(age, 0).Nanoseconds(),
+		Status:   b.Status.String(),
+	}, nil
+}

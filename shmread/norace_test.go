@@ -1,0 +1,5 @@
+//go:build !race
+
+package shmread
+
+const raceEnabled = false

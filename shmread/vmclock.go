@@ -1,0 +1,159 @@
+package shmread
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"sync"
+	"sync/atomic"
+
+	"loomstore/internal/mapping"
+)
+
+const (
+	vmclockMagic   = 0x4B4C4356
+	vmclockSize    = 104 // of the fields that version 1 began with
+	vmclockVersion = 1
+)
+
+// VMClock is what this package reads of a VMClock page (spec section 3).
+type VMClock struct {
+	Size    uint32 // of the page, as it says
+	Version uint16
+	Seq     uint32 // even; 0 on a page not updated since boot
+	Marker  uint64 // changes when the clock was disrupted, as by a live migration
+}
+
+// vmclockLayout is the page in shared memory. It is little-endian by
+// definition, as every machine that this package compiles for.
+type vmclockLayout struct {
+	magic   atomic.Uint32
+	size    atomic.Uint32
+	version atomic.Uint32 // u16 version, u8 counter, u8 time type
+	seq     atomic.Uint32
+	marker  atomic.Uint64
+}
+
+type vmclockPage struct {
+	path   string
+	view   *mapping.View
+	shared *vmclockLayout
+}
+
+func openVMClock(path string) (*vmclockPage, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("%w: VMClock: %w", ErrSyscall, err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("%w: VMClock: %w", ErrSyscall, err)
+	}
+	// The device has no length; a regular file stands in for it in tests
+	// and simulations.
+	if info.Mode().IsRegular() && info.Size() < vmclockSize {
+		if info.Size() == 0 {
+			return nil, fmt.Errorf("open VMClock %s: %w: the file is empty", path, ErrNotInitialized)
+		}
+		return nil, fmt.Errorf("open VMClock %s: %w", path, malformed("%d bytes, the page has at least %d", info.Size(), vmclockSize))
+	}
+	view, err := mapping.MapShared(f.Fd(), 0, pageSize, false)
+	if err != nil {
+		return nil, fmt.Errorf("%w: open VMClock %s: %w", ErrSyscall, path, err)
+	}
+	p := &vmclockPage{path: path, view: view, shared: mapping.Overlay[vmclockLayout](view, 0)}
+	runtime.AddCleanup(p, func(v *mapping.View) { v.Close() }, view)
+	if err := p.checkHeader(); err != nil {
+		return nil, fmt.Errorf("open VMClock %s: %w", path, err)
+	}
+	return p, nil
+}
+
+func (p *vmclockPage) checkHeader() error {
+	return p.guarded(func(l *vmclockLayout) error {
+		magic, size, version := l.magic.Load(), l.size.Load(), uint16(l.version.Load())
+		switch {
+		case magic != vmclockMagic:
+			return malformed("magic is %08x, not %08x", magic, vmclockMagic)
+		case size < vmclockSize:
+			return malformed("size is %d, at least %d is needed", size, vmclockSize)
+		case version == 0:
+			return fmt.Errorf("%w: version is 0", ErrNotInitialized)
+		case version != vmclockVersion:
+			return fmt.Errorf("%w: VMClock version %d", ErrVersionNotSupported, version)
+		}
+		return nil
+	})
+}
+
+func (p *vmclockPage) guarded(f func(*vmclockLayout) error) error {
+	err := mapping.Guarded(p.view.Bytes(), func() error { return f(p.shared) })
+	runtime.KeepAlive(p)
+	if errors.Is(err, mapping.ErrFault) {
+		return malformed("the page is gone: %v", err)
+	}
+	return err
+}
+
+// read returns a page that was not changing, sequence 0 included. It waits for
+// an update at most as long as Snapshot does: the original spins for 19 s.
+func (p *vmclockPage) read() (VMClock, error) {
+	var v VMClock
+	err := p.guarded(func(l *vmclockLayout) error {
+		for wait := patience(0); ; {
+			seq := l.seq.Load()
+			v = VMClock{Size: l.size.Load(), Version: uint16(l.version.Load()), Seq: seq, Marker: l.marker.Load()}
+			if seq&1 == 0 && l.seq.Load() == seq {
+				return nil
+			}
+			if !wait.wait(false) {
+				return fmt.Errorf("sequence %d: %w", seq, ErrBusy)
+			}
+		}
+	})
+	if err != nil {
+		return VMClock{}, fmt.Errorf("read VMClock %s: %w", p.path, err)
+	}
+	return v, nil
+}
+
+// vmclockReader opens the page when it is first needed.
+type vmclockReader struct {
+	path string
+	page atomic.Pointer[vmclockPage]
+	mu   sync.Mutex
+}
+
+func (r *vmclockReader) open() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.page.Load() != nil {
+		return nil
+	}
+	p, err := openVMClock(r.path)
+	if err == nil {
+		r.page.Store(p)
+	}
+	return err
+}
+
+func (r *vmclockReader) close() { r.page.Store(nil) }
+
+func (r *vmclockReader) marker() (uint64, error) {
+	p := r.page.Load()
+	if p == nil {
+		if err := r.open(); err != nil {
+			return 0, err
+		}
+		if p = r.page.Load(); p == nil {
+			return 0, errClosed
+		}
+	}
+	v, err := p.read()
+	if errors.Is(err, ErrMalformed) {
+		r.page.CompareAndSwap(p, nil) // a page that is gone is opened anew next time
+	}
+	return v.Marker, err
+}
