@@ -1,5 +1,54 @@
-.PHONY: test
-test:
-	go build ./...
-	go vet ./...
-	go test ./...
+# make run: a JavaScript prompt on ./state. make test: everything. Both fetch what they need.
+
+GO ?= go
+DIR ?= ./state
+GUEST := guest/node_modules/.package-lock.json
+CC_FOUND := $(shell command -v $${CC:-cc} 2>/dev/null)
+FUZZTIME ?= 5s
+
+.PHONY: run test soak guest check unit race cross fuzz
+
+run: guest
+	CGO_ENABLED=0 $(GO) build -o bin/loomctl ./cmd/loomctl
+	bin/loomctl run $(DIR)
+
+test: guest check cross unit race fuzz
+
+# The same tests, for hours instead of seconds.
+soak: guest
+	LOOM_SOAK=1 $(GO) test -timeout 24h ./...
+
+guest: $(GUEST)
+
+$(GUEST): guest/package.json guest/package-lock.json
+	npm ci --prefix guest --ignore-scripts --no-audit --no-fund
+
+check:
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go' 2>/dev/null || find . -name '*.go' -not -path './guest/*')); \
+	  if [ -n "$$unformatted" ]; then echo "gofmt would change: $$unformatted"; exit 1; fi
+	CGO_ENABLED=0 $(GO) build ./...
+	CGO_ENABLED=0 $(GO) vet ./...
+
+# What is shipped builds without cgo for both machines, and everything
+# compiles, tests included, where a store can not be opened.
+cross:
+	@for target in linux/arm64 darwin/arm64 windows/amd64; do \
+	  echo "vet $$target"; \
+	  GOOS=$${target%/*} GOARCH=$${target#*/} CGO_ENABLED=0 $(GO) vet ./... || exit 1; \
+	done
+
+unit:
+	CGO_ENABLED=0 $(GO) test -timeout 20m ./...
+
+race:
+ifdef CC_FOUND
+	CGO_ENABLED=1 $(GO) test -race -short -timeout 20m ./...
+else
+	@echo "race: not run, there is no C compiler"
+endif
+
+# A few seconds a target. Inputs are not minimized: that takes longer than the rest.
+fuzz:
+	@for target in $$(grep -ho 'func Fuzz[A-Za-z0-9]*' fuzz/*_test.go | cut -d' ' -f2 | sort); do \
+	  $(GO) test ./fuzz -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1x || exit 1; \
+	done
