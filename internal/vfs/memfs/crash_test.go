@@ -247,6 +247,19 @@ func TestCrashDirectories(t *testing.T) {
 	wantStates(t, m, "d{} f=", "d{f=} f=")
 }
 
+// A rename between directories takes with it what came before on its names.
+func TestCrashRenameAcrossDirectories(t *testing.T) {
+	m := New()
+	must(t, m.Mkdir("d", 0o700))
+	must(t, m.Mkdir("e", 0o700))
+	must(t, m.SyncDir("."))
+	open(t, m, "e/a")
+	open(t, m, "e/b")
+	must(t, m.Rename("e/a", "d/a"))
+	must(t, m.SyncDir("d"))
+	wantStates(t, m, "d{a=} e{}", "d{a=} e{b=}")
+}
+
 func TestCrashJournal(t *testing.T) {
 	m, f := durable(t, sectors("aa"))
 	a := open(t, m, "a")
@@ -260,6 +273,10 @@ func TestCrashJournal(t *testing.T) {
 	wantJournalStates(t, m, "a= b= c= f=a")
 	must(t, m.Remove("a"))
 	wantJournalStates(t, m, "a= b= c= f=a", "b= c= f=a")
+	// And so does any SyncDir.
+	must(t, m.Mkdir("d", 0o700))
+	must(t, m.SyncDir("d"))
+	wantJournalStates(t, m, "b= c= d{} f=a")
 	// Without a journal the same Sync says nothing about names.
 	if got := states(t, m, false); !slices.Contains(got, "f=aa") {
 		t.Errorf("without a journal the states are %q", got)

@@ -131,13 +131,17 @@ func (in *inode) syncAfterFailure() {
 		if !o.failed {
 			continue
 		}
+		cut := in.cutAfter(i)
+		if sized {
+			cut = min(cut, d.size) // what lies beyond can never be seen
+		}
 		switch o.kind {
 		case opTruncate:
 			if sized {
 				// The size is settled; whether the medium has the zeros is not.
 				zeros := max(0, d.size-o.off)
 				o = op{kind: opWrite, seq: o.seq, off: o.off, n: zeros, bytes: make([]byte, zeros), size: d.size, failed: true}
-				left = append(left, o.without(rewritten, in.cutAfter(i))...)
+				left = append(left, o.without(rewritten, cut)...)
 			} else {
 				left = append(left, o)
 			}
@@ -145,7 +149,7 @@ func (in *inode) syncAfterFailure() {
 			left = append(left, o)
 		case opWrite:
 			o.resized = o.resized && !sized
-			left = append(left, o.without(rewritten, in.cutAfter(i))...)
+			left = append(left, o.without(rewritten, cut)...)
 		}
 	}
 	in.durable, in.pending = d, left
