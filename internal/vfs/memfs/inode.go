@@ -141,15 +141,19 @@ func (in *inode) syncAfterFailure() {
 				// The size is settled; whether the medium has the zeros is not.
 				zeros := max(0, d.size-o.off)
 				o = op{kind: opWrite, seq: o.seq, off: o.off, n: zeros, bytes: make([]byte, zeros), size: d.size, failed: true}
-				left = append(left, o.without(rewritten, cut)...)
+				left = append(left, o.without(rewritten, d.size, cut)...)
 			} else {
 				left = append(left, o)
 			}
 		case opAllocate:
 			left = append(left, o)
 		case opWrite:
-			o.resized = o.resized && !sized
-			left = append(left, o.without(rewritten, cut)...)
+			if o.resized && !sized {
+				// The size outlives the bytes that set it.
+				left = append(left, op{kind: opWrite, seq: o.seq, size: o.size, resized: true, failed: true})
+			}
+			o.resized = false
+			left = append(left, o.without(rewritten, d.size, cut)...)
 		}
 	}
 	in.durable, in.pending = d, left
@@ -167,13 +171,16 @@ func (in *inode) cutAfter(i int) int64 {
 	return cut
 }
 
-// without returns what is left of a write when some sectors, and everything
-// from cut on, are taken out of it.
-func (o op) without(sectors map[int64]bool, cut int64) []op {
+// without returns what is left of a write when some sectors of a file of the
+// given size, and everything from cut on, are taken out of it.
+func (o op) without(sectors map[int64]bool, size, cut int64) []op {
 	var left []op
 	for off := o.off; off < min(o.off+o.n, cut); {
 		end := min((off/SectorSize+1)*SectorSize, o.off+o.n, cut)
-		if !sectors[off/SectorSize] {
+		if off < size {
+			end = min(end, size)
+		}
+		if off >= size || !sectors[off/SectorSize] {
 			part := o
 			part.off, part.n = off, end-off
 			part.bytes = o.bytes[off-o.off : end-o.off]
