@@ -9,7 +9,7 @@ import (
 // LOOM_SOAK=1 gives the property tests more to try.
 func TestMain(m *testing.M) {
 	if os.Getenv("LOOM_SOAK") == "1" {
-		flag.Set("rapid.checks", "100000")
+		flag.Set("rapid.checks", "20000")
 	}
 	os.Exit(m.Run())
 }
