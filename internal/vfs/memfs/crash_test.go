@@ -464,3 +464,51 @@ func TestAllCountsThroughEverything(t *testing.T) {
 		t.Errorf("answers are %v, want 0 10 11 2", seen)
 	}
 }
+
+// Rare orders of failed syncs and truncations.
+func TestFailedSyncAndTruncate(t *testing.T) {
+	t.Run("cut and grown before the sync that succeeds", func(t *testing.T) {
+		m, f := durable(t, sectors("aa"))
+		write(t, f, sectors("bb"), 0)
+		must(t, m.FailSync("f"))
+		must(t, f.Truncate(SectorSize))
+		must(t, f.Truncate(2*SectorSize))
+		must(t, f.Sync())
+		wantStates(t, m, "f=a0", "f=b0")
+	})
+	t.Run("the second failure takes the first back", func(t *testing.T) {
+		m, f := durable(t, "")
+		write(t, f, sectors("a"), 0)
+		must(t, m.FailSync("f"))
+		must(t, f.Truncate(0))
+		must(t, f.Truncate(SectorSize))
+		must(t, m.FailSync("f"))
+		wantStates(t, m, "f=", "f=0", "f=a")
+		if got := state(t, m.CrashClone(Crash{Decide: KeepAll}), ""); got != "f=0" {
+			t.Errorf("all kept gives %q, want what reads see", got)
+		}
+	})
+	t.Run("grown after a cut that failed", func(t *testing.T) {
+		m, f := durable(t, sectors("a"))
+		must(t, f.Truncate(0))
+		must(t, m.FailSync("f"))
+		must(t, f.Truncate(SectorSize))
+		wantStates(t, m, "f=a", "f=", "f=0")
+	})
+}
+
+func TestFailedSyncOfAClone(t *testing.T) {
+	m, f := durable(t, sectors("aaa"))
+	write(t, f, sectors("bbb"), 0)
+	must(t, m.FailSync("f"))
+	write(t, f, sectors("x"), 2*SectorSize)
+	must(t, f.Sync())
+	c := m.Clone()
+	g := open(t, c, "f")
+	write(t, g, sectors("c"), 0)
+	must(t, g.Sync())
+	write(t, f, sectors("d"), SectorSize)
+	must(t, f.Sync())
+	wantStates(t, c, "f=cax", "f=cbx")
+	wantStates(t, m, "f=adx", "f=bdx")
+}
