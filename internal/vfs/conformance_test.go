@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -407,6 +408,7 @@ func TestLock(t *testing.T) {
 		locked(b.TryLock(0, true), 1234567)
 		ok(a.SetOwner(42))
 		locked(b.TryLock(0, false), 42)
+		wantContent(t, create(t, fsys, name), "42\n")
 
 		// Bytes are independent; shared locks go together.
 		ok(b.TryLock(1, false))
@@ -429,6 +431,19 @@ func TestLock(t *testing.T) {
 	})
 }
 
+// doneNotice tells when somebody first looks at the end of the context, which
+// is when Lock begins to wait.
+type doneNotice struct {
+	context.Context
+	once  sync.Once
+	asked chan struct{}
+}
+
+func (c *doneNotice) Done() <-chan struct{} {
+	c.once.Do(func() { close(c.asked) })
+	return c.Context.Done()
+}
+
 func TestLockWaits(t *testing.T) {
 	each(t, func(t *testing.T, fsys vfs.FS, dir string) {
 		name := filepath.Join(dir, "lock")
@@ -444,7 +459,9 @@ func TestLockWaits(t *testing.T) {
 		wantIs(t, "a lock whose context ended", err, vfs.ErrLocked)
 
 		done := make(chan error)
-		go func() { done <- b.Lock(t.Context(), 1, false) }()
+		waiting := &doneNotice{Context: t.Context(), asked: make(chan struct{})}
+		go func() { done <- b.Lock(waiting, 1, false) }()
+		<-waiting.asked
 		if err := a.Unlock(1); err != nil {
 			t.Error(err)
 		}

@@ -77,39 +77,36 @@ func retryEINTR(call func() error) error {
 }
 
 func (f *osFile) WriteVec(bufs [][]byte, off int64) (int64, error) {
-	var done int64
-	for len(bufs) > 0 {
-		batch := bufs[:min(len(bufs), iovMax)]
-		if len(batch) == 1 {
-			n, err := f.WriteAt(batch[0], off+done)
-			done += int64(n)
-			if err != nil {
-				return done, err
-			}
-			bufs = bufs[1:]
-			continue
-		}
-		var n int
-		err := f.control("pwritev", func(fd int) error {
+	return writeVec(f, bufs, off, func(batch [][]byte, off int64) (n int, err error) {
+		err = f.control("pwritev", func(fd int) error {
 			return retryEINTR(func() (err error) {
-				n, err = unix.Pwritev(fd, batch, off+done)
+				n, err = unix.Pwritev(fd, batch, off)
 				return err
 			})
 		})
+		return max(n, 0), err
+	})
+}
+
+// writeVec calls pwritev until all is written. The call may stop anywhere.
+func writeVec(f io.WriterAt, bufs [][]byte, off int64, pwritev func([][]byte, int64) (int, error)) (int64, error) {
+	var done int64
+	for len(bufs) > 0 {
+		n, err := pwritev(bufs[:min(len(bufs), iovMax)], off+done)
+		done += int64(n)
 		if err != nil {
 			return done, err
 		}
-		done += int64(n)
-		whole, rest := skip(batch, n)
+		whole, rest := skip(bufs, n)
+		if whole == 0 && rest == 0 {
+			return done, io.ErrShortWrite
+		}
 		bufs = bufs[whole:]
 		if rest == 0 {
-			if n == 0 && whole == 0 {
-				return done, &fs.PathError{Op: "pwritev", Path: f.Name(), Err: io.ErrShortWrite}
-			}
 			continue
 		}
-		// The kernel stopped inside a buffer. WriteAt finishes it, which
-		// leaves the caller's slice of slices as it is.
+		// WriteAt ends the buffer, so that the caller's slice of slices
+		// stays as it is.
 		m, err := f.WriteAt(bufs[0][rest:], off+done)
 		done += int64(m)
 		if err != nil {

@@ -3,6 +3,7 @@ package vfs_test
 import (
 	"bufio"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"io/fs"
@@ -25,6 +26,9 @@ func TestMain(m *testing.M) {
 	if name, ok := os.LookupEnv(lockChild); ok {
 		holdLock(name)
 		return
+	}
+	if os.Getenv("LOOM_SOAK") == "1" {
+		flag.Set("rapid.checks", "10000")
 	}
 	os.Exit(m.Run())
 }

@@ -157,6 +157,26 @@ func (c *content) allocate(off, n int64) {
 	}
 }
 
+// differing returns the numbers of the sectors in which two contents differ.
+// Chunks that they share cost no comparison.
+func differing(a, b *content) []int64 {
+	var sectors []int64
+	var x, y [SectorSize]byte
+	for i := range max(len(a.chunks), len(b.chunks)) {
+		if i < len(a.chunks) && i < len(b.chunks) && a.chunks[i] == b.chunks[i] {
+			continue
+		}
+		for off := int64(i) * chunkSize; off < int64(i+1)*chunkSize; off += SectorSize {
+			a.readAt(x[:], off)
+			b.readAt(y[:], off)
+			if x != y {
+				sectors = append(sectors, off/SectorSize)
+			}
+		}
+	}
+	return sectors
+}
+
 // ReadAt is io.ReaderAt: it ends at the size.
 func (c *content) ReadAt(p []byte, off int64) (int, error) {
 	n := int(min(int64(len(p)), max(0, c.size-off)))

@@ -4,7 +4,7 @@ import "encoding/binary"
 
 // content decides what of a file is on the medium.
 func (c *crasher) content(in *inode) content {
-	if len(in.pending) == 0 {
+	if len(in.pending) == 0 && len(in.undefined) == 0 {
 		return in.durable.share()
 	}
 	size, sized := c.length(in)
@@ -12,8 +12,25 @@ func (c *crasher) content(in *inode) content {
 	kept := func(o op) bool { return o.kind == opTruncate && o.seq <= sized }
 
 	left := in.durable.share()
-	var sectors []int64
-	writes := map[int64][]int{} // pending writes, by sector
+	var sectors []int64                     // in doubt, each once
+	versions := map[int64][]func() []byte{} // of each, without the durable one
+	doubt := func(s int64, version func() []byte) {
+		if versions[s] == nil {
+			sectors = append(sectors, s)
+		}
+		versions[s] = append(versions[s], version)
+	}
+	before := &in.durable
+	for i := range in.undefined {
+		u := &in.undefined[i]
+		for _, s := range differing(before, &u.content) {
+			// Beyond its end there are zeros only if it was cut there.
+			if s*SectorSize < u.size || u.seq < sized {
+				doubt(s, func() []byte { return in.version(&u.content, s, -1, kept) })
+			}
+		}
+		before = &u.content
+	}
 	for i, o := range in.pending {
 		switch {
 		case kept(o):
@@ -22,13 +39,9 @@ func (c *crasher) content(in *inode) content {
 			if c.Decide(Choice{Kind: Allocation, Name: in.name, Off: o.off, Versions: 2}) > 0 {
 				left.allocate(o.off, o.n)
 			}
-		case o.kind == opWrite:
-			for s := o.off / SectorSize; s*SectorSize < o.off+o.n; s++ {
-				if writes[s] == nil {
-					sectors = append(sectors, s)
-				}
-				writes[s] = append(writes[s], i)
-			}
+		}
+		for s := range o.sectors {
+			doubt(s, func() []byte { return in.version(in.cached(), s, i, kept) })
 		}
 	}
 	left.resize(size)
@@ -36,15 +49,23 @@ func (c *crasher) content(in *inode) content {
 		if s*SectorSize >= size {
 			continue // beyond the end: no choice makes a difference
 		}
-		v := c.Decide(Choice{Kind: Sector, Name: in.name, Off: s * SectorSize, Versions: len(writes[s]) + 1})
+		v := c.Decide(Choice{Kind: Sector, Name: in.name, Off: s * SectorSize, Versions: len(versions[s]) + 1})
 		switch {
 		case v == Garbage:
 			left.overwrite(garbage(s), s*SectorSize)
 		case v > 0:
-			left.overwrite(in.version(s, writes[s][v-1], kept), s*SectorSize)
+			left.overwrite(versions[s][v-1](), s*SectorSize)
 		}
 	}
 	return left
+}
+
+// cached returns what the page cache held before the pending operations.
+func (in *inode) cached() *content {
+	if n := len(in.undefined); n > 0 {
+		return &in.undefined[n-1].content
+	}
+	return &in.durable
 }
 
 // length decides which length a file has, and returns with it the number of
@@ -52,6 +73,9 @@ func (c *crasher) content(in *inode) content {
 func (c *crasher) length(in *inode) (size int64, sized uint64) {
 	size = in.durable.size
 	sizes, seqs := []int64{size}, []uint64{0}
+	for i := range in.undefined {
+		sizes, seqs = append(sizes, in.undefined[i].size), append(seqs, in.undefined[i].seq)
+	}
 	for _, o := range in.pending {
 		switch {
 		case !o.resized:
@@ -75,12 +99,12 @@ func (c *crasher) chooseLength(in *inode, sizes []int64, seqs []uint64) (size in
 	return sizes[v], seqs[v]
 }
 
-// version returns sector s as the page cache held it after pending op last,
-// with the later truncations that took place on the medium.
-func (in *inode) version(s int64, last int, kept func(op) bool) []byte {
+// version returns sector s as it was in base, changed by the pending operations
+// up to number last, with the later truncations that took place on the medium.
+func (in *inode) version(base *content, s int64, last int, kept func(op) bool) []byte {
 	b := make([]byte, SectorSize)
 	start := s * SectorSize
-	in.durable.readAt(b, start)
+	base.readAt(b, start)
 	for i, o := range in.pending {
 		switch {
 		case o.kind == opTruncate && (i < last || kept(o)):

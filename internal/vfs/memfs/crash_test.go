@@ -247,6 +247,19 @@ func TestCrashDirectories(t *testing.T) {
 	wantStates(t, m, "d{} f=", "d{f=} f=")
 }
 
+// A rename between directories takes with it what came before on its names.
+func TestCrashRenameAcrossDirectories(t *testing.T) {
+	m := New()
+	must(t, m.Mkdir("d", 0o700))
+	must(t, m.Mkdir("e", 0o700))
+	must(t, m.SyncDir("."))
+	open(t, m, "e/a")
+	open(t, m, "e/b")
+	must(t, m.Rename("e/a", "d/a"))
+	must(t, m.SyncDir("d"))
+	wantStates(t, m, "d{a=} e{}", "d{a=} e{b=}")
+}
+
 func TestCrashJournal(t *testing.T) {
 	m, f := durable(t, sectors("aa"))
 	a := open(t, m, "a")
@@ -260,6 +273,10 @@ func TestCrashJournal(t *testing.T) {
 	wantJournalStates(t, m, "a= b= c= f=a")
 	must(t, m.Remove("a"))
 	wantJournalStates(t, m, "a= b= c= f=a", "b= c= f=a")
+	// And so does any SyncDir.
+	must(t, m.Mkdir("d", 0o700))
+	must(t, m.SyncDir("d"))
+	wantJournalStates(t, m, "b= c= d{} f=a")
 	// Without a journal the same Sync says nothing about names.
 	if got := states(t, m, false); !slices.Contains(got, "f=aa") {
 		t.Errorf("without a journal the states are %q", got)
@@ -446,4 +463,52 @@ func TestAllCountsThroughEverything(t *testing.T) {
 	if len(seen) != 4 {
 		t.Errorf("answers are %v, want 0 10 11 2", seen)
 	}
+}
+
+// Rare orders of failed syncs and truncations.
+func TestFailedSyncAndTruncate(t *testing.T) {
+	t.Run("cut and grown before the sync that succeeds", func(t *testing.T) {
+		m, f := durable(t, sectors("aa"))
+		write(t, f, sectors("bb"), 0)
+		must(t, m.FailSync("f"))
+		must(t, f.Truncate(SectorSize))
+		must(t, f.Truncate(2*SectorSize))
+		must(t, f.Sync())
+		wantStates(t, m, "f=a0", "f=b0")
+	})
+	t.Run("the second failure takes the first back", func(t *testing.T) {
+		m, f := durable(t, "")
+		write(t, f, sectors("a"), 0)
+		must(t, m.FailSync("f"))
+		must(t, f.Truncate(0))
+		must(t, f.Truncate(SectorSize))
+		must(t, m.FailSync("f"))
+		wantStates(t, m, "f=", "f=0", "f=a")
+		if got := state(t, m.CrashClone(Crash{Decide: KeepAll}), ""); got != "f=0" {
+			t.Errorf("all kept gives %q, want what reads see", got)
+		}
+	})
+	t.Run("grown after a cut that failed", func(t *testing.T) {
+		m, f := durable(t, sectors("a"))
+		must(t, f.Truncate(0))
+		must(t, m.FailSync("f"))
+		must(t, f.Truncate(SectorSize))
+		wantStates(t, m, "f=a", "f=", "f=0")
+	})
+}
+
+func TestFailedSyncOfAClone(t *testing.T) {
+	m, f := durable(t, sectors("aaa"))
+	write(t, f, sectors("bbb"), 0)
+	must(t, m.FailSync("f"))
+	write(t, f, sectors("x"), 2*SectorSize)
+	must(t, f.Sync())
+	c := m.Clone()
+	g := open(t, c, "f")
+	write(t, g, sectors("c"), 0)
+	must(t, g.Sync())
+	write(t, f, sectors("d"), SectorSize)
+	must(t, f.Sync())
+	wantStates(t, c, "f=cax", "f=cbx")
+	wantStates(t, m, "f=adx", "f=bdx")
 }

@@ -15,7 +15,7 @@
 //     Crash.Journal all of this, and cutting a file short, is one ordered
 //     journal instead, which every successful Sync or SyncDir writes out.
 //   - After a failed Sync (FailSync) reads still show the new bytes, but
-//     they count as clean: the medium holds old, new, or a mixture, and a later
+//     they count as clean: the medium holds old or new of each sector, and a later
 //     Sync that succeeds does not change that. Only writing them again does.
 //
 // Clone is the state after the death of the process: all bytes are there,

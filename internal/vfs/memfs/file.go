@@ -144,7 +144,7 @@ func (f *file) Sync() error {
 func (f *file) FailSync() {
 	f.fs.mu.Lock()
 	defer f.fs.mu.Unlock()
-	f.in.failSync()
+	f.in.failSync(f.fs.seq)
 }
 
 func (f *file) Size() (length, allocated int64, err error) {

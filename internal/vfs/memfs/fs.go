@@ -298,7 +298,7 @@ func (m *FS) FailSync(name string) error {
 	if !ok {
 		return pathError("sync", name, errors.New("not a file"))
 	}
-	in.failSync()
+	in.failSync(m.seq)
 	return nil
 }
 

@@ -22,7 +22,6 @@ type op struct {
 	bytes   []byte // write: a copy
 	size    int64  // of the file afterwards
 	resized bool   // Sync will write the size because of this op
-	failed  bool   // a failed Sync made it clean
 }
 
 // inode is a file, whatever its name.
@@ -30,11 +29,21 @@ type inode struct {
 	name    string // under which it was last known
 	perm    fs.FileMode
 	cur     content // what reads see
-	durable content // what the medium is sure to hold where no pending op says otherwise
-	pending []op    // between durable and cur, in order
-	linked  bool    // has a name
-	opens   int
-	locks   map[int64]*holders
+	durable content // what the medium holds for certain, but for the two below
+	// undefined is what reads saw at each failed Sync: of any sector and of
+	// the size the medium may hold one of these instead. They count as
+	// clean: no Sync writes them.
+	undefined []snapshot
+	pending   []op // between the newest of the above and cur, in order
+	linked    bool // has a name
+	opens     int
+	locks     map[int64]*holders
+}
+
+// snapshot is a content and the number of the last change before it was taken.
+type snapshot struct {
+	content
+	seq uint64
 }
 
 func (in *inode) add(o op) {
@@ -42,30 +51,20 @@ func (in *inode) add(o op) {
 	in.pending = append(in.pending, o)
 }
 
-func (in *inode) anyFailed() bool {
-	return slices.ContainsFunc(in.pending, func(o op) bool { return o.failed })
-}
-
 func (in *inode) write(seq uint64, p []byte, off int64) {
 	if len(p) == 0 {
 		return
 	}
+	// A Sync that covers a write beyond any size that the medium may have
+	// writes the size too.
+	least := min(in.cur.size, in.durable.size)
+	for i := range in.undefined {
+		least = min(least, in.undefined[i].size)
+	}
 	before, end := in.cur.size, off+int64(len(p))
 	in.cur.writeAt(p, off)
 	in.add(op{kind: opWrite, seq: seq, off: off, n: int64(len(p)), bytes: slices.Clone(p),
-		resized: end > before || end > in.leastSize()})
-}
-
-// leastSize is the smallest size that failed syncs may have left on the
-// medium. A Sync that covers a write beyond it has to write the size too.
-func (in *inode) leastSize() int64 {
-	least := in.cur.size
-	for _, o := range in.pending {
-		if o.failed && o.resized {
-			least = min(least, o.size, in.durable.size)
-		}
-	}
-	return least
+		resized: end > before || end > least && len(in.undefined) > 0})
 }
 
 func (in *inode) truncate(seq uint64, size int64) {
@@ -79,109 +78,70 @@ func (in *inode) allocate(seq uint64, off, n int64) {
 }
 
 func (in *inode) sync() {
-	if !in.anyFailed() {
+	if len(in.undefined) == 0 {
 		in.durable, in.pending = in.cur.share(), nil
 		return
 	}
-	in.syncAfterFailure()
-}
-
-func (in *inode) failSync() {
-	failed := slices.Clone(in.pending)
-	for i := range failed {
-		failed[i].failed = true
+	in.settle(&in.durable)
+	for i := range in.undefined {
+		in.settle(&in.undefined[i].content)
 	}
-	in.pending = failed
+	in.pending = nil
+	if !slices.ContainsFunc(in.undefined, func(u snapshot) bool {
+		return u.size != in.durable.size || len(differing(&u.content, &in.durable)) > 0
+	}) {
+		in.undefined = nil // healed
+	}
 }
 
-// syncAfterFailure makes durable the sectors that were written since the
-// failure, and the size if it was set since. The rest stays as the failed Sync
-// left it: pending for ever.
-func (in *inode) syncAfterFailure() {
-	rewritten := map[int64]bool{}
+// failSync makes the pending operations count as clean.
+func (in *inode) failSync(seq uint64) {
+	if len(in.pending) > 0 {
+		in.undefined, in.pending = append(in.undefined, snapshot{in.cur.share(), seq}), nil
+	}
+}
+
+// settle brings into c what a successful Sync writes: the sectors that were
+// written since the last failed one, and the size if it was set since.
+func (in *inode) settle(c *content) {
 	sized := false
-	d := in.durable.share()
 	for _, o := range in.pending {
-		if o.failed {
-			continue
-		}
 		sized = sized || o.resized
 		switch o.kind {
 		case opTruncate:
-			d.truncate(o.off)
+			c.truncate(o.off)
 		case opAllocate:
-			d.allocate(o.off, o.n)
-		case opWrite:
-			for s := o.off / SectorSize; s*SectorSize < o.off+o.n; s++ {
-				rewritten[s] = true
-			}
+			c.allocate(o.off, o.n)
 		}
 	}
 	if sized {
-		d.resize(in.cur.size)
+		c.resize(in.cur.size)
 	}
 	var sector [SectorSize]byte
-	for s := range rewritten {
-		in.cur.readAt(sector[:], s*SectorSize)
-		d.overwrite(sector[:], s*SectorSize)
-	}
-
-	var left []op
-	for i, o := range in.pending {
-		if !o.failed {
-			continue
-		}
-		switch o.kind {
-		case opTruncate:
-			if sized {
-				// The size is settled; whether the medium has the zeros is not.
-				zeros := max(0, d.size-o.off)
-				o = op{kind: opWrite, seq: o.seq, off: o.off, n: zeros, bytes: make([]byte, zeros), size: d.size, failed: true}
-				left = append(left, o.without(rewritten, in.cutAfter(i))...)
-			} else {
-				left = append(left, o)
-			}
-		case opAllocate:
-			left = append(left, o)
-		case opWrite:
-			o.resized = o.resized && !sized
-			left = append(left, o.without(rewritten, in.cutAfter(i))...)
+	for _, o := range in.pending {
+		for s := range o.sectors {
+			in.cur.readAt(sector[:], s*SectorSize)
+			c.overwrite(sector[:], s*SectorSize)
 		}
 	}
-	in.durable, in.pending = d, left
 }
 
-// cutAfter returns the smallest size that a truncation behind pending op i set
-// and that is now durable.
-func (in *inode) cutAfter(i int) int64 {
-	cut := int64(1<<63 - 1)
-	for _, o := range in.pending[i:] {
-		if o.kind == opTruncate && !o.failed {
-			cut = min(cut, o.off)
-		}
+// sectors yields the number of each sector that a write touches.
+func (o op) sectors(yield func(int64) bool) {
+	if o.kind != opWrite {
+		return
 	}
-	return cut
-}
-
-// without returns what is left of a write when some sectors, and everything
-// from cut on, are taken out of it.
-func (o op) without(sectors map[int64]bool, cut int64) []op {
-	var left []op
-	for off := o.off; off < min(o.off+o.n, cut); {
-		end := min((off/SectorSize+1)*SectorSize, o.off+o.n, cut)
-		if !sectors[off/SectorSize] {
-			part := o
-			part.off, part.n = off, end-off
-			part.bytes = o.bytes[off-o.off : end-o.off]
-			left = append(left, part)
-		}
-		off = end
+	for s := o.off / SectorSize; s*SectorSize < o.off+o.n && yield(s); s++ {
 	}
-	return left
 }
 
 // clone returns the inode as a process finds it that starts after another died.
 func (in *inode) clone() *inode {
 	in.pending = slices.Clip(in.pending) // the next op of either goes to an array of its own
-	return &inode{name: in.name, perm: in.perm, cur: in.cur.share(), durable: in.durable.share(), pending: in.pending, linked: in.linked}
+	fresh := &inode{name: in.name, perm: in.perm, cur: in.cur.share(), durable: in.durable.share(), pending: in.pending, linked: in.linked}
+	for i := range in.undefined {
+		u := &in.undefined[i]
+		fresh.undefined = append(fresh.undefined, snapshot{u.share(), u.seq})
+	}
+	return fresh
 }

@@ -127,13 +127,14 @@ func TestOps(t *testing.T) {
 	must(t, err)
 	_, err = f.WriteVec([][]byte{b, []byte("def")}, 3)
 	must(t, err)
+	must(t, f.Sync())
 	b[0] = 'x' // the record has its own copy
 	ops := l.Ops()
 	if got := fmt.Sprintf("%s %s", ops[1].Bytes, ops[2].Bytes); got != "abc abcdef" {
 		t.Errorf("recorded bytes are %q", got)
 	}
-	if ops[2].Done != 6 || ops[2].Began != 2 {
-		t.Errorf("operation 2 is %+v", ops[2])
+	if ops[2].Done != 6 || ops[2].Began != 2 || ops[3].Began != 3 {
+		t.Errorf("operations are %+v", ops)
 	}
 	if text := strings.Join(hooked, "\n") + "\n"; text != l.String() {
 		t.Errorf("the hook saw\n%s, the record is\n%s", text, l.String())
