@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"loomstore/internal/vfs"
 	"loomstore/patch"
 )
 
@@ -25,6 +26,7 @@ func (s *Store) Apply(ctx context.Context) error {
 		return fmt.Errorf("apply checkpoint %d: %w", p.rec.Epoch, err)
 	}
 	err := s.apply(ctx, p)
+	p.redo = true
 	if unlockErr := s.lock.Unlock(lockApply); err == nil {
 		err = unlockErr
 	}
@@ -61,7 +63,7 @@ func (s *Store) apply(ctx context.Context, p *pending) error {
 // into the arena since, and checked against their lines on the way.
 func (s *Store) applyPages(ctx context.Context, p *pending) error {
 	size := s.o.Geometry.PageSize
-	if err := setLength(s.image, int64(p.rec.NewPages)*int64(size)); err != nil {
+	if err := setLength(s.image, int64(p.rec.NewPages)*int64(size), p.redo); err != nil {
 		return fmt.Errorf("resize %s: %w", patch.ImageFile, err)
 	}
 	return inChunks(ctx, 1, len(p.body.Lines), func(from, to int, buf *[]byte) error {
@@ -88,7 +90,7 @@ func (s *Store) applyPages(ctx context.Context, p *pending) error {
 // changed: those of the lines and of pages by which the image grew.
 func (s *Store) applySums(p *pending) error {
 	rec := p.rec
-	if err := setLength(s.sums, sumsLen(rec.NewPages)); err != nil {
+	if err := setLength(s.sums, sumsLen(rec.NewPages), p.redo); err != nil {
 		return fmt.Errorf("resize %s: %w", patch.SumsFile, err)
 	}
 	from := rec.OldPages
@@ -125,13 +127,12 @@ func (s *Store) writeHeader(r *patch.Record, clean bool) error {
 	return nil
 }
 
-// setLength truncates or extends f only if its length differs.
-func setLength(f interface {
-	Size() (int64, int64, error)
-	Truncate(int64) error
-}, want int64) error {
+// setLength truncates or extends f if its length differs, and always where an
+// earlier attempt may have failed or been cut off: then the length that is seen
+// may be the cache's only, like everything else (R4).
+func setLength(f vfs.File, want int64, always bool) error {
 	length, _, err := f.Size()
-	if err != nil || length == want {
+	if err != nil || length == want && !always {
 		return err
 	}
 	return f.Truncate(want)

@@ -185,7 +185,7 @@ func (s *Store) applyVere(r *reading) error {
 	if err := s.freshen(r); err != nil {
 		return err
 	}
-	if err := setLength(image, p.Pages()*int64(patch.Standard.PageSize)); err != nil {
+	if err := image.Truncate(p.Pages() * int64(patch.Standard.PageSize)); err != nil {
 		return err
 	}
 	page := make([]byte, patch.Standard.PageSize)

@@ -33,7 +33,7 @@ func (s *Store) recover(ctx context.Context, r *reading) error {
 	if v.Step != patch.Proven {
 		lines = x.body.Lines
 	}
-	p := &pending{rec: rec, body: patch.NewBody(s.memory, rec, lines, s.o.Geometry)}
+	p := &pending{rec: rec, redo: true, body: patch.NewBody(s.memory, rec, lines, s.o.Geometry)}
 	if v.Step == patch.Apply {
 		have := r.entries(rec)
 		p.all = have < min(rec.OldPages, rec.NewPages)

@@ -148,7 +148,7 @@ func (s *snapshot) settle(r *reading, read []uint64) error {
 			Want: s.rec.NewDigest.String(), Got: got.String(), Reason: "digest of the table"})
 	}
 	if s.dst != nil {
-		return setLength(s.dst, int64(s.rec.NewPages)*int64(len(page)))
+		return s.dst.Truncate(int64(s.rec.NewPages) * int64(len(page)))
 	}
 	return nil
 }

@@ -45,6 +45,7 @@ type pending struct {
 	rec  *patch.Record
 	body *patch.Body
 	all  bool // every entry of sums.bin has to be written, not the lines' only
+	redo bool // not the first attempt, in this process or another
 }
 
 // State describes the last committed checkpoint.

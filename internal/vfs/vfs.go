@@ -105,7 +105,7 @@ type Lock interface {
 // LockedError says which lock was taken and by whom.
 type LockedError struct {
 	Name string
-	PID  int // from the file's content; 0 if it could not be read
+	PID  int // of the owner of byte 0; 0 for another byte, or if the file did not say
 }
 
 func (e *LockedError) Error() string {
