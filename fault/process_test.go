@@ -177,7 +177,7 @@ func run(t *testing.T, deed string) (stdout, stderr string, state *os.ProcessSta
 
 var (
 	numbers = regexp.MustCompile(`0x[0-9a-f]+|goroutine \d+( gp=)?|\d{5,}`)
-	head    = 4 // lines of a crash that say what happened
+	head    = 2 // lines of a crash that say what happened
 )
 
 // lines returns what a crash says first, without addresses.
