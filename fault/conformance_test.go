@@ -155,14 +155,11 @@ func TestCollectAppends(t *testing.T) {
 // comes first.
 func TestManyGoroutinesOnePage(t *testing.T) {
 	const goroutines = 64
-	rounds := 50
-	if testing.Short() {
-		rounds = 5
-	}
+	rounds := rounds(50)
 	forEachWay(t, func(t *testing.T, w way) {
 		e := newEngine(t, w, arenaPages, imagePages, false)
 		for round := range rounds {
-			pages := []int{round, imagePages + round}
+			pages := []int{round % imagePages, imagePages + round%imagePages}
 			start := make(chan struct{})
 			var wg sync.WaitGroup
 			for g := range goroutines {

@@ -281,3 +281,16 @@ func span(lo, hi int) []int {
 	}
 	return s
 }
+
+// rounds says how often a test repeats what depends on chance: n times, or
+// many more in a soak.
+func rounds(n int) int {
+	switch {
+	case os.Getenv("LOOM_SOAK") != "":
+		return 40 * n
+	case testing.Short():
+		return n / 10
+	default:
+		return n
+	}
+}

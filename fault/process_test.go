@@ -4,6 +4,7 @@ package fault
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -164,7 +165,10 @@ func (dying) Fatal(args ...any) { must(errors.New(fmt.Sprint(args...))) }
 func run(t *testing.T, deed string) (stdout, stderr string, state *os.ProcessState) {
 	t.Helper()
 	argv := append(strings.Fields(os.Getenv(runnerEnv)), os.Args[0])
-	cmd := exec.Command(argv[0], argv[1:]...)
+	// A child that hangs is a failure too; the time is only there to see it.
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Env = append(os.Environ(), childEnv+"="+deed, "TMPDIR="+t.TempDir(), "GOTRACEBACK=single")
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
@@ -262,10 +266,7 @@ func TestProfile(t *testing.T) {
 			}
 		}
 	})
-	rounds := 40
-	if testing.Short() {
-		rounds = 4
-	}
+	rounds := rounds(40)
 	forEachWay(t, func(t *testing.T, w way) {
 		e := newEngine(t, w, arenaPages, imagePages, false)
 		for range rounds {

@@ -244,10 +244,7 @@ func TestTouchMovesTheGuard(t *testing.T) {
 // TestGuardHitByManyThreads: 8 threads store into the guard page at once,
 // often; it moves once, every store lands, and one page is closed.
 func TestGuardHitByManyThreads(t *testing.T) {
-	rounds := 300
-	if testing.Short() {
-		rounds = 30
-	}
+	rounds := rounds(300)
 	forEachWay(t, func(t *testing.T, w way) {
 		e := newWarded(t, w, 100*PageSize, 300*PageSize)
 		const threads = 8
