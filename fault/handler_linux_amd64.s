@@ -86,6 +86,10 @@ top:
 	JNE  plain
 	MOVQ slot_low(R9), AX
 	MOVQ slot_high(R9), CX
+	// Both are of one announcement, or of two in the order that SetWatermarks
+	// keeps: never low above high.
+	CMPQ AX, slot_low(R9)
+	JNE  top
 	NEXT_GUARD(forward)
 	MOVQ AX, R14
 	MOVQ R10, AX

@@ -112,6 +112,11 @@ top:
 	BNE  plain
 	LOAD(slot_low, R3)
 	LOAD(slot_high, R4)
+	// Both are of one announcement, or of two in the order that SetWatermarks
+	// keeps: never low above high.
+	LOAD(slot_low, R6)
+	CMP  R3, R6
+	BNE  top
 	NEXT_GUARD(forward)
 	MOVD R3, R15
 	ADD  $slot_guard, R5, R19

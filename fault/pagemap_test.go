@@ -62,6 +62,34 @@ func TestPagemapEntries(t *testing.T) {
 	}
 }
 
+// TestCowGivesMemoryBack: clean pages of the file mapping stop being private
+// at the first Collect after their apply, and not before (R11); those above
+// it never do.
+func TestCowGivesMemoryBack(t *testing.T) {
+	e := newEngine(t, way{kind: Cow}, arenaPages, imagePages, false)
+	private := func() []int {
+		t.Helper()
+		var pages []int
+		m := e.tracker.(*comparer).private
+		if err := m.ascend(0, arenaPages, func(p int) { pages = append(pages, p) }); err != nil {
+			t.Fatal(err)
+		}
+		return pages
+	}
+	e.store(3, 4, 9, 150)
+	e.commit(e.collect(arenaPages), arenaPages)
+	e.collect(arenaPages)
+	if got := private(); !slices.Contains(got, 3) || !slices.Contains(got, 9) {
+		t.Fatalf("dropped before the apply: %v", got)
+	}
+	e.apply()
+	e.store(4)
+	mustBe(t, "stored", e.collect(arenaPages), 4)
+	if got := private(); slices.Contains(got, 3) || slices.Contains(got, 9) || !slices.Contains(got, 4) || !slices.Contains(got, 150) {
+		t.Fatalf("private pages %v", got)
+	}
+}
+
 // TestUnreadableImage: comparing runs into a page behind the image file's end.
 func TestUnreadableImage(t *testing.T) {
 	forEachWay(t, func(t *testing.T, w way) {

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"regexp"
+	"runtime"
 	"runtime/debug"
 	"runtime/pprof"
 	"strings"
@@ -19,6 +20,8 @@ import (
 	"testing"
 	"time"
 	"unsafe"
+
+	"golang.org/x/sys/unix"
 
 	"loomstore/internal/mapping"
 )
@@ -82,7 +85,7 @@ var deeds = map[string]func(e *engine){
 var lonely = map[string]func(){
 	"jump into the arena": func() {
 		e := child(way{kind: Mprotect}, arenaPages, true)
-		code := uintptr(unsafe.Pointer(&e.bytes(200)[0]))
+		code := uintptr(unsafe.Pointer(&e.bytes(250)[0])) // not the guard page
 		entry := &code
 		f := *(*func())(unsafe.Pointer(&entry))
 		f()
@@ -98,6 +101,19 @@ var lonely = map[string]func(){
 			wg.Go(func() { e.bytes(e.GuardPage())[5] = 1 })
 			wg.Wait()
 		})
+	},
+	"signal forged with an address": func() {
+		e := child(way{kind: Mprotect}, arenaPages, true)
+		info := struct {
+			signo, errno, code int32
+			_                  int32
+			addr               uintptr
+			_                  [104]byte
+		}{signo: int32(syscall.SIGSEGV), code: -1, addr: uintptr(unsafe.Pointer(&e.bytes(3)[0]))}
+		runtime.LockOSThread()
+		_, _, errno := syscall.RawSyscall6(unix.SYS_RT_TGSIGQUEUEINFO, uintptr(os.Getpid()), uintptr(syscall.Gettid()),
+			uintptr(syscall.SIGSEGV), uintptr(unsafe.Pointer(&info)), 0, 0)
+		fmt.Println("went on:", errno)
 	},
 	"memory areas used up":                 func() { useUpAreas(way{kind: Mprotect}) },
 	"memory areas used up, shared":         func() { useUpAreas(way{Mprotect, true}) },
@@ -210,15 +226,13 @@ func TestOtherFaultsAreAsWithoutUs(t *testing.T) {
 
 // TestEndsTheProcess: faults in the arena that nobody can resolve go to Go.
 func TestEndsTheProcess(t *testing.T) {
-	for name, want := range map[string]string{
-		"jump into the arena":             "unexpected fault address",
-		"guard page without Do":           "unexpected fault address",
-		"guard page in another goroutine": "unexpected fault address",
+	for _, name := range []string{
+		"jump into the arena", "guard page without Do", "guard page in another goroutine", "signal forged with an address",
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			out, stderr, state := run(t, name)
-			if state.ExitCode() != 2 || !strings.Contains(stderr, want) && !strings.Contains(stderr, "SIGSEGV: segmentation violation") {
+			if state.ExitCode() != 2 || !strings.Contains(stderr, "unexpected fault address") && !strings.Contains(stderr, "SIGSEGV: segmentation violation") {
 				t.Fatalf("%v\n%s\n%s", state, out, stderr)
 			}
 		})
@@ -228,7 +242,7 @@ func TestEndsTheProcess(t *testing.T) {
 // TestInChildren runs what would disturb the other tests of this process.
 func TestInChildren(t *testing.T) {
 	for name := range lonely {
-		if name == "jump into the arena" || strings.HasPrefix(name, "guard page ") {
+		if name == "jump into the arena" || strings.HasPrefix(name, "guard page ") || strings.HasPrefix(name, "signal forged") {
 			continue
 		}
 		t.Run(name, func(t *testing.T) {
@@ -274,6 +288,27 @@ func TestProfile(t *testing.T) {
 			mustBe(t, "all", e.checkpoint(arenaPages), span(0, arenaPages)...)
 		}
 	})
+}
+
+// TestRefusedProtection: a page that can not be opened, here a shared mapping
+// of a file that is open for reading, is Go's business, with the true address.
+func TestRefusedProtection(t *testing.T) {
+	e := newEngine(t, way{kind: Mprotect}, arenaPages, imagePages, false)
+	f, err := os.Open(e.image.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := e.region.MapFile(5*PageSize, PageSize, mapping.Read, f.Fd(), 5*PageSize, true); err != nil {
+		t.Fatal(err)
+	}
+	err = mapping.Guarded(e.mem, func() error { e.bytes(5)[77] = 1; return nil })
+	if fe, ok := errors.AsType[*mapping.FaultError](err); !ok || fe.Offset != 5*PageSize+77 {
+		t.Fatalf("%v", err)
+	}
+	if err := e.region.MapFile(5*PageSize, PageSize, mapping.ReadWrite, e.image.Fd(), 5*PageSize, false); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func notified() {

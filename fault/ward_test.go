@@ -9,6 +9,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"loomstore/guard"
@@ -298,6 +299,81 @@ func TestGuardHitByManyThreads(t *testing.T) {
 		exit.Wait()
 		e.mark(arenaPages*PageSize, arenaPages*PageSize)
 	})
+}
+
+// TestWardLosesNoStore: Ward opens a page while the program runs; what is
+// stored there from then on is found.
+func TestWardLosesNoStore(t *testing.T) {
+	forEachWay(t, func(t *testing.T, w way) {
+		e := newWarded(t, w, 100*PageSize, 300*PageSize)
+		e.mark(210*PageSize, 300*PageSize)
+		if err := e.Ward(); err != nil {
+			t.Fatal(err)
+		}
+		e.mustGuard(255)
+		e.store(200)
+		mustBe(t, "former guard page", e.checkpoint(arenaPages), 200)
+	})
+}
+
+// TestCollectOpensStalePages: a thread that lost a race for the guard may
+// leave another page closed; the kernel could not read it.
+func TestCollectOpensStalePages(t *testing.T) {
+	forEachWay(t, func(t *testing.T, w way) {
+		e := newWarded(t, w, 100*PageSize, 300*PageSize)
+		if err := e.region.Protect(50*PageSize, PageSize, mapping.None); err != nil {
+			t.Fatal(err)
+		}
+		e.slot.moves.Add(1)
+		// Not by e.collect, whose look at the page would open it.
+		if dirty, err := e.Collect(nil, arenaPages); err != nil || w.kind != Mprotect && len(dirty) > 0 {
+			t.Fatal(dirty, err)
+		}
+		if _, err := e.image.WriteAt(e.bytes(50), 50*PageSize); err != nil {
+			t.Fatalf("write from the page: %v", err)
+		}
+	})
+}
+
+// TestWatermarksMoveMeanwhile: one goroutine moves both ends up or down over
+// windows that have no page in common, another hits the guard, which lies in
+// the first of them. It never meets watermarks that belong to two windows: that
+// would look like exhaustion.
+func TestWatermarksMoveMeanwhile(t *testing.T) {
+	const window, windows = 4, 64
+	e := newEngine(t, way{kind: Cow}, window*windows, 0, true)
+	var moved atomic.Int64
+	for round := range rounds(1000) {
+		announce := func(i int) {
+			if round%2 == 1 {
+				i = windows - 1 - i
+			}
+			if err := e.SetWatermarks(i*window*PageSize, (i+1)*window*PageSize); err != nil {
+				t.Error(err)
+			}
+		}
+		announce(0)
+		if err := e.Ward(); err != nil {
+			t.Fatal(err)
+		}
+		g := e.GuardPage()
+		moved.Store(0)
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			for i := 1; i < windows; i++ {
+				announce(i)
+				moved.Store(int64(i))
+			}
+		})
+		for moved.Load() == 0 {
+			runtime.Gosched()
+		}
+		err := e.try(func() { peek(&e.bytes(g)[0]) })
+		wg.Wait()
+		if err != nil {
+			t.Fatalf("round %d, guard %d: %v", round, g, err)
+		}
+	}
 }
 
 func TestWatermarksAreChecked(t *testing.T) {
