@@ -16,6 +16,10 @@ import (
 	"loomstore/internal/mapping"
 )
 
+// runnerEnv may name a program that runs children of this test, where the system can not
+// run this test binary by itself: an emulator.
+const runnerEnv = "LOOMSTORE_TEST_RUNNER"
+
 // way is a tracker in one of the two kinds of arena.
 type way struct {
 	kind   Kind

@@ -96,6 +96,9 @@ func TestUnreadableImage(t *testing.T) {
 		if w.shared {
 			t.Skip("a shared arena does not read the image")
 		}
+		if os.Getenv(runnerEnv) != "" {
+			t.Skip("not run: the emulator reports another address with SIGBUS")
+		}
 		e := newEngine(t, w, arenaPages, imagePages, false)
 		if err := e.Unprotect(); err != nil {
 			t.Fatal(err)

@@ -30,10 +30,6 @@ import (
 // test binary again, with the name of a deed in its environment.
 const childEnv = "LOOMSTORE_FAULT_CHILD"
 
-// runnerEnv may name a program that runs the child, where the system can not
-// run this test binary by itself: an emulator.
-const runnerEnv = "LOOMSTORE_TEST_RUNNER"
-
 // deeds are what children do. Those that get an engine do it beside an open
 // arena with a guard page.
 var deeds = map[string]func(e *engine){
