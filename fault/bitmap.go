@@ -61,11 +61,6 @@ func (b *bitmap) add(lo, hi int) {
 	}
 }
 
-// has tells whether the page is in the set.
-func (b *bitmap) has(page int) bool {
-	return atomic.LoadUint64(&b.words[page>>6])>>(page&63)&1 != 0
-}
-
 // remove takes the pages [lo, hi) out of the set.
 func (b *bitmap) remove(lo, hi int) {
 	b.each(lo, hi, func(w int, word uint64) { b.clear(w, word) })

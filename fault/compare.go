@@ -58,7 +58,7 @@ func (c *comparer) collect(dst []int, limit int) ([]int, error) {
 			case p == g:
 			case c.a.differs(p):
 				c.carried.add(p, p+1)
-			case p < c.a.mapped && !c.carried.has(p):
+			case p < c.a.mapped:
 				c.drop = append(c.drop, p)
 			}
 		})

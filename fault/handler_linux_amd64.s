@@ -86,6 +86,10 @@ top:
 	JNE  plain
 	MOVQ slot_low(R9), AX
 	MOVQ slot_high(R9), CX
+	// Both are of one announcement, or of two in the order that SetWatermarks
+	// keeps: never low above high.
+	CMPQ AX, slot_low(R9)
+	JNE  top
 	NEXT_GUARD(forward)
 	MOVQ AX, R14
 	MOVQ R10, AX
@@ -134,28 +138,34 @@ refused:
 	MOVQ $1, slot_overflow(R9)
 opened:
 	MOVQ slot_guard(R9), R14
-	MOVQ slot_end(R9), CX
-	SUBQ slot_base(R9), CX
 	TESTQ R14, R14
 	JLT  all
+	// Around a closed guard page this splits nothing, and so is not refused.
 	SHLQ $14, R14
-	SUBQ R14, CX
-	SUBQ $const_PageSize, CX
-	MOVQ R14, AX
-	ADDQ $const_PageSize, AX
-	PROTECT(AX, CX, PROT_RW)      // behind the guard
-	JNE  forward
-	PROTECT($0, R14, PROT_RW)     // in front of it
-	JNE  forward
-	PROTECT(R14, $const_PageSize, PROT_NONE)
-	JNE  forward
-	SHRQ $14, R14
-	CMPQ R14, slot_guard(R9)
-	JNE  opened                   // moved meanwhile, into what is open now
-	JMP  plain
+	LEAQ const_PageSize(R14), AX
+	MOVQ slot_end(R9), CX
+	SUBQ slot_base(R9), CX
+	SUBQ AX, CX
+	PROTECT(AX, CX, PROT_RW)
+	JNE  all
+	PROTECT($0, R14, PROT_RW)
+	JEQ  close
 all:
+	// The guard is not closed yet, or there is none.
+	MOVQ slot_end(R9), CX
+	SUBQ slot_base(R9), CX
 	PROTECT($0, CX, PROT_RW)
 	JNE  forward
+close:
+	MOVQ slot_guard(R9), R14
+	TESTQ R14, R14
+	JLT  plain
+	MOVQ R14, AX
+	SHLQ $14, AX
+	PROTECT(AX, $const_PageSize, PROT_NONE)
+	JNE  forward
+	CMPQ R14, slot_guard(R9)
+	JNE  opened                   // moved meanwhile, into what is open now
 	JMP  plain
 
 // func onFaultPC() uintptr

@@ -112,6 +112,11 @@ top:
 	BNE  plain
 	LOAD(slot_low, R3)
 	LOAD(slot_high, R4)
+	// Both are of one announcement, or of two in the order that SetWatermarks
+	// keeps: never low above high.
+	LOAD(slot_low, R6)
+	CMP  R3, R6
+	BNE  top
 	NEXT_GUARD(forward)
 	MOVD R3, R15
 	ADD  $slot_guard, R5, R19
@@ -165,24 +170,28 @@ opened:
 	SUB  R9, R6, R6
 	LOAD(slot_guard, R15)
 	TBNZ $63, R15, all
+	// Around a closed guard page this splits nothing, and so is not refused.
 	LSL  $14, R15, R15
 	ADD  $const_PageSize, R15, R3
 	SUB  R3, R6, R4
-	PROTECT(R3, R4, PROT_RW)      // behind the guard
+	PROTECT(R3, R4, PROT_RW)
+	CBNZ R0, all
+	PROTECT(ZR, R15, PROT_RW)
+	CBZ  R0, close
+all:
+	// The guard is not closed yet, or there is none.
+	PROTECT(ZR, R6, PROT_RW)
 	CBNZ R0, forward
-	PROTECT(ZR, R15, PROT_RW)     // in front of it
-	CBNZ R0, forward
+close:
+	LOAD(slot_guard, R15)
+	TBNZ $63, R15, plain
+	LSL  $14, R15, R4
 	MOVD $const_PageSize, R3
-	PROTECT(R15, R3, PROT_NONE)
+	PROTECT(R4, R3, PROT_NONE)
 	CBNZ R0, forward
-	LSR  $14, R15, R15
 	LOAD(slot_guard, R3)
 	CMP  R15, R3
 	BNE  opened                   // moved meanwhile, into what is open now
-	JMP  plain
-all:
-	PROTECT(ZR, R6, PROT_RW)
-	CBNZ R0, forward
 	JMP  plain
 
 // func onFaultPC() uintptr

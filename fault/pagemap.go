@@ -32,24 +32,52 @@ type pagemap struct {
 }
 
 // openPagemap fails where the system has no such file or refuses it, as it
-// does to processes that may not be dumped.
+// does to processes that may not be dumped, and where what it says is not true.
 func openPagemap(a *Arena) (*pagemap, error) {
 	f, err := os.Open("/proc/self/pagemap")
 	if err != nil {
 		return nil, fmt.Errorf("page tables: %w (%w)", errors.ErrUnsupported, err)
 	}
+	if err := probe(f); err != nil {
+		_ = f.Close()
+		return nil, err
+	}
+	return newPagemap(f, a.region), nil
+}
+
+func newPagemap(f *os.File, r *mapping.Region) *pagemap {
 	entries := PageSize / mapping.SystemPage()
-	m := &pagemap{
+	return &pagemap{
 		file:    f,
-		first:   int64(a.region.Base()) / int64(mapping.SystemPage()) * 8,
+		first:   int64(r.Base()) / int64(mapping.SystemPage()) * 8,
 		entries: entries,
 		buf:     make([]byte, pagemapChunk*entries*8),
 	}
-	if _, err := m.chunk(nil, 0, 1); err != nil {
-		m.close()
-		return nil, fmt.Errorf("%w: %w", errors.ErrUnsupported, err)
+}
+
+// probe stores into a page and looks whether the page tables know: under an
+// emulator they may be those of other addresses, and every store would go
+// unseen.
+func probe(f *os.File) error {
+	r, err := mapping.Reserve(PageSize, PageSize)
+	if err != nil {
+		return err
 	}
-	return m, nil
+	defer r.Release()
+	if err := r.MapAnon(0, PageSize, mapping.ReadWrite); err != nil {
+		return err
+	}
+	m := newPagemap(f, r)
+	before, err := m.chunk(nil, 0, 1)
+	if err != nil {
+		return fmt.Errorf("%w (%w)", err, errors.ErrUnsupported)
+	}
+	r.Bytes()[PageSize-1] = 1
+	after, err := m.chunk(nil, 0, 1)
+	if err != nil || len(before) != 0 || len(after) != 1 {
+		return fmt.Errorf("page tables do not show a store (before %v, after %v): %w", before, after, errors.ErrUnsupported)
+	}
+	return nil
 }
 
 func (m *pagemap) close() {

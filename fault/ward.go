@@ -11,7 +11,7 @@ import (
 // SetWatermarks tells where live bytes end: [0, low) and [high, length) are
 // live. Call it before the stores that it announces: the handler takes a store
 // into the middle of the free space for exhaustion if the watermarks have not
-// moved. It costs two atomic stores.
+// moved. It costs two atomic stores. Calls must not overlap each other.
 func (a *Arena) SetWatermarks(low, high int) error {
 	if err := guard.Check(low, high, a.region.Len()); err != nil {
 		return fmt.Errorf("set watermarks: %w", err)
