@@ -7,7 +7,6 @@ package command
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -69,6 +68,7 @@ func newRoot(s *streams) *cobra.Command {
 	root.AddCommand(
 		newClock(s),
 		newVersion(s),
+		newRun(s),
 	)
 	return root
 }
@@ -97,11 +97,7 @@ func usageArgs(check cobra.PositionalArgs) cobra.PositionalArgs {
 
 // report prints err and its hint on stderr and returns the exit code.
 func (s *streams) report(err error) int {
-	code, hint := ExitFailure, ""
-	var e *exitError
-	if errors.As(err, &e) {
-		code, hint = e.code, e.hint
-	}
+	code, hint := classify(err)
 	fmt.Fprintf(s.err, "loomctl: %v\n", err)
 	if hint != "" {
 		fmt.Fprintf(s.err, "hint: %s\n", hint)
