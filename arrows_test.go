@@ -20,7 +20,8 @@ import (
 // import anything but what would turn an arrow round.
 var arrows = map[string][]string{
 	"cmd/loomctl":          {"internal/command"},
-	"internal/command":     {"wasm", "loom", "image", "patch", "guard", "fault", "internal/vfs", "internal/mapping", "shmread", "vmbusring", "shmring", "aiod"},
+	"internal/command":     {"internal/quickjs", "wasm", "loom", "image", "patch", "guard", "fault", "internal/vfs", "internal/mapping", "shmread", "vmbusring", "shmring", "aiod"},
+	"internal/quickjs":     {"wasm", "loom"},
 	"wasm":                 {"loom"},
 	"loom":                 {"image", "patch", "guard", "fault", "internal/vfs", "internal/checksum", "internal/mapping"},
 	"image":                {"patch", "internal/vfs", "internal/checksum"},
@@ -39,7 +40,6 @@ var arrows = map[string][]string{
 	"shmring":              {"internal/mapping"},
 	"aiod":                 {"internal/mapping"},
 	"fuzz":                 {"*"}, // test files only
-	"internal/vfs/vfstest": {"internal/vfs"},
 	"":                     {},
 }
 
