@@ -18,21 +18,19 @@ type BytePipe struct {
 	channel                     *Channel
 	readDeadline, writeDeadline deadline
 
-	// Under the channel's receiving turn.
-	packet Packet
-	rest   []byte // what is left of packet, in private memory
-	eof    bool
-	bad    error // the packet behind rest is broken
-
-	// Under the channel's sending turn.
-	finished bool
+	decoder  *PipeDecoder // under the channel's receiving turn
+	finished bool         // under the channel's sending turn
 }
 
 var _ net.Conn = (*BytePipe)(nil)
 
 // NewBytePipe returns the byte pipe on c, which it owns.
 func NewBytePipe(c *Channel) *BytePipe {
-	return &BytePipe{channel: c, readDeadline: makeDeadline(), writeDeadline: makeDeadline()}
+	return &BytePipe{
+		channel:      c,
+		decoder:      NewPipeDecoder(PipeByte),
+		readDeadline: makeDeadline(), writeDeadline: makeDeadline(),
+	}
 }
 
 // Read reads what is there, at least one byte; io.EOF when the peer has
@@ -45,61 +43,10 @@ func (b *BytePipe) ReadContext(ctx context.Context, buf []byte) (n int, err erro
 		return 0, nil
 	}
 	err = b.channel.consume(ctx, b.readDeadline.expired(), func(r *Reader) error {
-		n, err = b.take(r, buf)
+		n, err = b.decoder.Read(r, buf)
 		return err
 	})
 	return n, err
-}
-
-// take fills buf from as many packets as it needs. A broken packet behind good
-// ones is reported by the next read, not instead of them (defect 5). An end of
-// the stream is consumed only by the read that reports it.
-func (b *BytePipe) take(r *Reader, buf []byte) (n int, err error) {
-	for n < len(buf) {
-		if len(b.rest) == 0 {
-			err = b.next(r, n == 0)
-			if err != nil {
-				break
-			}
-		}
-		k := copy(buf[n:], b.rest)
-		b.rest = b.rest[k:]
-		n += k
-	}
-	if n > 0 {
-		err = nil
-	}
-	return n, err
-}
-
-// next loads the next packet into rest. The end of the stream and errors are
-// only looked at again, not remembered, unless first.
-func (b *BytePipe) next(r *Reader, first bool) error {
-	if b.eof {
-		return io.EOF
-	}
-	if b.bad != nil {
-		return b.bad
-	}
-	if err := r.Read(&b.packet); err != nil {
-		return err
-	}
-	bytes, err := pipeBytes(&b.packet)
-	if err != nil {
-		r.Unread()
-		b.bad = err
-		return err
-	}
-	if len(bytes) == 0 {
-		if first {
-			b.eof = true
-		} else {
-			r.Unread()
-		}
-		return io.EOF
-	}
-	b.rest = bytes
-	return nil
 }
 
 // Write sends buf, waiting for room as needed. It returns how much was sent.

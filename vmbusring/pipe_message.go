@@ -22,59 +22,40 @@ func (e *MessageTooLargeError) Error() string {
 // ring takes. Both directions may be used at the same time.
 type MessagePipe struct {
 	channel *Channel
-	raw     bool
-	packet  Packet // of the receiving side
+	decoder *PipeDecoder // under the channel's receiving turn
 }
 
 // NewMessagePipe returns the message pipe on c, which it owns.
-func NewMessagePipe(c *Channel) *MessagePipe { return &MessagePipe{channel: c} }
+func NewMessagePipe(c *Channel) *MessagePipe {
+	return &MessagePipe{channel: c, decoder: NewPipeDecoder(PipeMessage)}
+}
 
 // NewRawPipe returns the raw pipe on c, which it owns.
-func NewRawPipe(c *Channel) *MessagePipe { return &MessagePipe{channel: c, raw: true} }
+func NewRawPipe(c *Channel) *MessagePipe {
+	return &MessagePipe{channel: c, decoder: NewPipeDecoder(PipeRaw)}
+}
 
 // ReadMessage waits for a message and copies it into buf. It returns the
 // message's length, which may be 0. A message that is too long for buf is a
 // *MessageTooLargeError, one that breaks the protocol a *CorruptError.
 func (m *MessagePipe) ReadMessage(ctx context.Context, buf []byte) (n int, err error) {
 	err = m.channel.consume(ctx, nil, func(r *Reader) error {
-		n, err = readMessage(r, &m.packet, m.raw, buf)
+		n, err = m.decoder.Read(r, buf)
 		return err
 	})
 	return n, err
 }
 
-func readMessage(r *Reader, p *Packet, raw bool, buf []byte) (int, error) {
-	if err := r.Read(p); err != nil {
-		return 0, err
-	}
-	message, err := messageBytes(p, raw)
-	if err != nil {
-		r.Unread()
-		return 0, err
-	}
-	if len(message) > len(buf) {
-		r.Unread()
-		return 0, &MessageTooLargeError{Len: len(message), Buf: len(buf)}
-	}
-	return copy(buf, message), nil
-}
-
-func messageBytes(p *Packet, raw bool) ([]byte, error) {
-	if raw {
-		return p.Payload, pipePacket(p)
-	}
-	return pipeBytes(p)
-}
-
 // WriteMessage sends b as one message, waiting until it fits. A message that
 // never will, or is longer than MaxPipeMessage, is an error wrapping ErrLength.
 func (m *MessagePipe) WriteMessage(ctx context.Context, b []byte) error {
-	if !m.raw && len(b) > MaxPipeMessage {
+	raw := m.decoder.mode == PipeRaw
+	if !raw && len(b) > MaxPipeMessage {
 		return fmt.Errorf("message of %d bytes, expected at most %d: %w", len(b), MaxPipeMessage, ErrLength)
 	}
 	p := Packet{Type: InBand}
 	header := pipeHeader(len(b))
-	if !m.raw {
+	if !raw {
 		p.Payload = header[:]
 	}
 	return m.channel.produce(ctx, nil, func(w *Writer) (int, error) {
