@@ -68,6 +68,7 @@ func newRoot(s *streams) *cobra.Command {
 	})
 	root.AddCommand(
 		newVersion(s),
+		newVMBus(s),
 	)
 	return root
 }
