@@ -1,0 +1,61 @@
+//go:build linux
+
+package vmbusring_test
+
+import (
+	"fmt"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"loomstore/vmbusring"
+)
+
+// TestTwoProcesses sends mixed packets from one process to another through
+// rings from 4 KiB to 2 MiB, in both directions, each packet verified.
+func TestTwoProcesses(t *testing.T) {
+	packets, limit := 100_000, 2*time.Minute
+	if soak() {
+		packets, limit = 10_000_000, time.Hour
+	}
+	for _, size := range []int{4096, 12288, 65536, 2 << 20} {
+		for _, here := range []string{"produce", "consume"} {
+			t.Run(fmt.Sprintf("%s/%d", here, size), func(t *testing.T) {
+				name := filepath.Join(t.TempDir(), "ring")
+				f, err := vmbusring.OpenFile(name, size)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer f.Close()
+				done := make(chan error, 1)
+				if here == "produce" {
+					other := startPeer(t, "consume", nil, name, size, packets)
+					w, err := vmbusring.NewWriter(f.Ring(0))
+					if err != nil {
+						t.Fatal(err)
+					}
+					go func() { done <- produce(w, size, packets) }()
+					if err := limitTime(t, limit, done); err != nil {
+						t.Fatal(err)
+					}
+					if err := other.wait(); err != nil {
+						t.Fatal("consumer:", err)
+					}
+					return
+				}
+				other := startPeer(t, "produce", nil, name, size, packets)
+				r, err := vmbusring.NewReader(f.Ring(0), 0)
+				if err != nil {
+					t.Fatal(err)
+				}
+				go func() { done <- consume(r, size, packets) }()
+				if err := limitTime(t, limit, done); err != nil {
+					t.Fatal(err)
+				}
+				if err := other.wait(); err != nil {
+					t.Fatal("producer:", err)
+				}
+			})
+		}
+	}
+}
