@@ -209,4 +209,4 @@ func limitTime(t *testing.T, d time.Duration, done <-chan error) error {
 }
 
 func benchPopMain([]string) error { return nil }
-func echoMain([]string) error { return nil }
+func echoMain([]string) error     { return nil }

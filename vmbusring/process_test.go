@@ -15,8 +15,11 @@ import (
 // rings from 4 KiB to 2 MiB, in both directions, each packet verified.
 func TestTwoProcesses(t *testing.T) {
 	packets, limit := 100_000, 2*time.Minute
-	if soak() {
+	switch {
+	case soak():
 		packets, limit = 10_000_000, time.Hour
+	case raceEnabled:
+		packets = 10_000
 	}
 	for _, size := range []int{4096, 12288, 65536, 2 << 20} {
 		for _, here := range []string{"produce", "consume"} {
