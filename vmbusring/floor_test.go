@@ -1,8 +1,12 @@
-package vmbusring
+//go:build linux
+
+package vmbusring_test
 
 import (
 	"encoding/binary"
 	"sync/atomic"
+
+	"loomstore/vmbusring"
 )
 
 // floorRing is the yardstick of the benchmarks: the least that a ring with
@@ -17,8 +21,8 @@ type floorRing struct {
 	seenTail    uint32
 }
 
-func newFloorRing(f *Flat) *floorRing {
-	return &floorRing{head: f.control.In, tail: f.control.Out, data: f.data}
+func newFloorRing(f *vmbusring.Flat) *floorRing {
+	return &floorRing{head: f.Control().In, tail: f.Control().Out, data: f.Run(0)}
 }
 
 func (r *floorRing) used(from, to uint32) uint32 {

@@ -141,22 +141,24 @@ func (p *Packet) flags() uint64 {
 	return 0
 }
 
-// putExtended writes the extended header; the ring never reads it back.
-func (p *Packet) putExtended(c *cursor) {
+// putExtended writes the extended header, which is never read back, and
+// returns the offset behind it.
+func (p *Packet) putExtended(a *area, off int) int {
 	if p.Type == GPADirect {
-		c.putWord(uint64(len(p.GPARanges)) << 32)
+		off = a.putWord(off, uint64(len(p.GPARanges))<<32)
 		for _, g := range p.GPARanges {
-			c.putWord(uint64(g.Len) | uint64(g.Offset)<<32)
+			off = a.putWord(off, uint64(g.Len)|uint64(g.Offset)<<32)
 			for _, pfn := range g.PFNs {
-				c.putWord(pfn)
+				off = a.putWord(off, pfn)
 			}
 		}
-		return
+		return off
 	}
-	c.putWord(uint64(p.TransferSet) | uint64(len(p.TransferRanges))<<32)
+	off = a.putWord(off, uint64(p.TransferSet)|uint64(len(p.TransferRanges))<<32)
 	for _, t := range p.TransferRanges {
-		c.putWord(uint64(t.ByteCount) | uint64(t.ByteOffset)<<32)
+		off = a.putWord(off, uint64(t.ByteCount)|uint64(t.ByteOffset)<<32)
 	}
+	return off
 }
 
 // room returns n bytes of the packet's own memory. It grows to at most limit,

@@ -3,12 +3,17 @@
 package vmbusring_test
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
+	"io"
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
 
 	"loomstore/vmbusring"
+	"loomstore/vmbusring/signal"
 )
 
 // TestTwoProcesses sends mixed packets from one process to another through
@@ -60,5 +65,50 @@ func TestTwoProcesses(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestEventFDBetweenProcesses sends a stream to another process, which sends
+// it back; both sleep whenever they have nothing to do.
+func TestEventFDBetweenProcesses(t *testing.T) {
+	const size = 8192
+	name := filepath.Join(t.TempDir(), "ring")
+	f, err := vmbusring.OpenFile(name, size)
+	if err != nil {
+		t.Fatal(err)
+	}
+	here, there, err := signal.NewEventFD()
+	if err != nil {
+		t.Fatal(err)
+	}
+	mine, peers := there.Files()
+	other := startPeer(t, "echo", []*os.File{mine, peers}, name, size)
+	if err := there.Close(); err != nil {
+		t.Fatal(err)
+	}
+	c, err := vmbusring.NewChannel(f.Ring(1), f.Ring(0), here, &vmbusring.Options{Release: f.Close})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pipe := vmbusring.NewBytePipe(c)
+	defer pipe.Close()
+	sent := make([]byte, 1<<20)
+	for i := range sent {
+		sent[i] = byte(i * i >> 8)
+	}
+	written := make(chan error)
+	go func() {
+		_, err := pipe.Write(sent)
+		written <- errors.Join(err, pipe.CloseWrite())
+	}()
+	got, err := io.ReadAll(pipe)
+	if err != nil || !bytes.Equal(got, sent) {
+		t.Errorf("%d bytes came back of %d: %v", len(got), len(sent), err)
+	}
+	if err := <-written; err != nil {
+		t.Error(err)
+	}
+	if err := other.wait(); err != nil {
+		t.Error("echo:", err)
 	}
 }

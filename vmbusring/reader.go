@@ -57,8 +57,7 @@ func (r *Reader) Read(p *Packet) error {
 	if avail < minPacket {
 		return r.fail(CodeAvailable, "data available", uint64(avail), "at least 24")
 	}
-	c := r.cursor(r.out)
-	descriptor, id := c.word(), c.word()
+	descriptor, id := r.word(r.out), r.word(r.advance(r.out, 8))
 	typ, flags := Type(descriptor), descriptor>>48
 	offset, body := int(uint16(descriptor>>16))*8, int(uint16(descriptor>>32))*8
 
@@ -89,7 +88,7 @@ func (r *Reader) Read(p *Packet) error {
 	}
 	p.GPARanges, p.TransferSet, p.TransferRanges = p.GPARanges[:0], 0, p.TransferRanges[:0]
 	private := p.room(n, r.limit)
-	c.get(private)
+	r.get(r.advance(r.out, descriptorSize), private)
 	p.Payload = private[offset-descriptorSize:]
 	if extended {
 		if err := p.parseExtended(private[:offset-descriptorSize]); err != nil {
@@ -135,7 +134,7 @@ func (r *Reader) Commit() (signal bool) {
 	// Sequentially consistent: these loads can not pass the store. Some ends
 	// set a pending size that is not a multiple of 8.
 	pending := int(r.control.PendingSendSize.Load() &^ 7)
-	if r.loadIn() != nil || pending == 0 {
+	if pending == 0 || r.loadIn() != nil {
 		return false
 	}
 	return r.free(r.in, before) < pending && pending <= r.free(r.in, r.out)

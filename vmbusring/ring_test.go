@@ -344,6 +344,7 @@ func TestIndexChangesLater(t *testing.T) {
 			t.Fatal(err)
 		}
 		mem.control.Out.Store(bad)
+		mem.control.InterruptMask.Store(0) // or it would not be looked at
 		if w.Commit() {
 			t.Error("signalled a broken reader")
 		}

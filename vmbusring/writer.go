@@ -62,24 +62,23 @@ func (w *Writer) Append(p *Packet, more ...[]byte) error {
 		return err
 	}
 
-	c := w.cursor(w.in)
-	c.putWord(uint64(p.Type) | uint64(header/8)<<16 | uint64(body/8)<<32 | p.flags()<<48)
-	c.putWord(p.TransactionID)
+	at := w.putWord(w.in, uint64(p.Type)|uint64(header/8)<<16|uint64(body/8)<<32|p.flags()<<48)
+	at = w.putWord(at, p.TransactionID)
 	if header > descriptorSize {
-		p.putExtended(&c)
+		at = p.putExtended(&w.area, at)
 	}
-	c.put(p.Payload)
+	at = w.put(at, p.Payload)
 	for _, b := range more {
-		c.put(b)
+		at = w.put(at, b)
 	}
 	if pad := -payload & 7; pad != 0 {
-		var zeros [8]byte
-		c.put(zeros[:pad])
+		at = w.put(at, zeros[:pad])
 	}
-	c.putWord(uint64(w.in) << 32)
-	w.in = w.advance(w.in, total)
+	w.in = w.putWord(at, uint64(w.in)<<32)
 	return nil
 }
+
+var zeros [8]byte
 
 // reserve returns nil if total bytes are free, and ErrFull if not even after a
 // fresh look at the reader's index.
@@ -105,11 +104,10 @@ func (w *Writer) Commit() (signal bool) {
 	// Sequentially consistent, as all of sync/atomic: the two loads can not
 	// pass the store, on arm64 neither (defect 7).
 	w.control.In.Store(uint32(w.in))
-	masked := w.control.InterruptMask.Load() != 0
-	if w.loadOut() != nil {
+	if w.control.InterruptMask.Load() != 0 || w.loadOut() != nil {
 		return false
 	}
-	return !masked && w.out == before
+	return w.out == before
 }
 
 // Revert drops what was appended since the last Commit.

@@ -56,64 +56,34 @@ func (a *area) valid(index uint32) bool {
 	return index < uint32(a.size) && index%8 == 0
 }
 
-func (a *area) cursor(off int) cursor {
-	run := a.run(off)
-	return cursor{area: a, run: run, next: off + len(run)}
-}
+// word loads the word at off once, atomically: the peer may be writing to it.
+// Pieces hold whole words, so one never straddles two of them.
+func (a *area) word(off int) uint64 { return mapping.LoadWord(a.run(off)) }
 
-// cursor walks through a data area from piece to piece. Pieces hold whole
-// words, so a word never straddles two of them.
-type cursor struct {
-	area *area
-	run  []byte // the rest of the present piece
-	next int    // where the following piece begins
-}
-
-func (c *cursor) turn() {
-	if c.next == c.area.size {
-		c.next = 0
-	}
-	c.run = c.area.run(c.next)
-	c.next += len(c.run)
-}
-
-func (c *cursor) putWord(w uint64) {
-	if len(c.run) == 0 {
-		c.turn()
-	}
-	binary.LittleEndian.PutUint64(c.run, w)
-	c.run = c.run[8:]
-}
-
-func (c *cursor) put(b []byte) {
-	n := copy(c.run, b)
-	c.run = c.run[n:]
+// get copies len(b) bytes at off into private memory, which alone is looked at
+// afterwards.
+func (a *area) get(off int, b []byte) {
+	n := copy(b, a.run(off))
 	for n < len(b) {
-		c.turn()
 		b = b[n:]
-		n = copy(c.run, b)
-		c.run = c.run[n:]
+		off = a.advance(off, n)
+		n = copy(b, a.run(off))
 	}
 }
 
-// word loads the next word once, atomically: the peer may be writing to it.
-func (c *cursor) word() uint64 {
-	if len(c.run) == 0 {
-		c.turn()
-	}
-	w := mapping.LoadWord(c.run)
-	c.run = c.run[8:]
-	return w
+// putWord writes a word at off and returns the offset behind it.
+func (a *area) putWord(off int, w uint64) int {
+	binary.LittleEndian.PutUint64(a.run(off), w)
+	return a.advance(off, 8)
 }
 
-// get copies into private memory, which alone is looked at afterwards.
-func (c *cursor) get(b []byte) {
-	n := copy(b, c.run)
-	c.run = c.run[n:]
+// put writes b at off and returns the offset behind it.
+func (a *area) put(off int, b []byte) int {
+	n := copy(a.run(off), b)
 	for n < len(b) {
-		c.turn()
 		b = b[n:]
-		n = copy(b, c.run)
-		c.run = c.run[n:]
+		off = a.advance(off, n)
+		n = copy(a.run(off), b)
 	}
+	return a.advance(off, n)
 }
