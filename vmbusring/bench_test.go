@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"testing"
 	"time"
@@ -62,7 +61,7 @@ func (l *ringLane) push(n int) {
 		for range k {
 			for l.w.Append(&l.p) != nil {
 				l.w.Commit()
-				runtime.Gosched()
+				pause()
 			}
 		}
 		l.w.Commit()
@@ -80,7 +79,7 @@ func (l *ringLane) pop(n int) {
 			k, err = l.r.ReadBatch(l.into[:min(n, l.batch)])
 		}
 		if err != nil {
-			runtime.Gosched()
+			pause()
 			continue
 		}
 		l.r.Commit()
@@ -95,8 +94,8 @@ type floorLane struct {
 	batch int
 }
 
-func newFloorLane(mem *vmbusring.Flat, payload, batch int) *floorLane {
-	l := &floorLane{r: newFloorRing(mem), p: make([]byte, payload), batch: batch}
+func newFloorLane(mem *vmbusring.Flat, header uint32, payload, batch int) *floorLane {
+	l := &floorLane{r: newFloorRing(mem, header), p: make([]byte, payload), batch: batch}
 	for range batch {
 		l.into = append(l.into, make([]byte, payload))
 	}
@@ -109,7 +108,7 @@ func (l *floorLane) push(n int) {
 		for range k {
 			for !l.r.push(l.p) {
 				l.r.publish()
-				runtime.Gosched()
+				pause()
 			}
 		}
 		l.r.publish()
@@ -124,11 +123,22 @@ func (l *floorLane) pop(n int) {
 			k++
 		}
 		if k == 0 {
-			runtime.Gosched()
+			pause()
 			continue
 		}
 		l.r.release()
 		n -= k
+	}
+}
+
+func newLane(kind string, mem *vmbusring.Flat, payload, batch int) lane {
+	switch kind {
+	case "ring":
+		return newRingLane(mem, payload, batch)
+	case "floor8":
+		return newFloorLane(mem, 8, payload, batch)
+	default:
+		return newFloorLane(mem, 4, payload, batch)
 	}
 }
 
@@ -142,7 +152,7 @@ func BenchmarkRing(b *testing.B) {
 				b.Run(fmt.Sprintf("%s/ring %d/payload %d", where, ringSize, payload), func(b *testing.B) {
 					var lanes []measured
 					for _, batched := range []bool{false, true} {
-						for _, kind := range []string{"floor", "ring"} {
+						for _, kind := range []string{"floor", "floor8", "ring"} {
 							if where == "one thread" {
 								lanes = append(lanes, oneThread(b, kind, ringSize, payload, batched))
 							} else {
@@ -171,10 +181,7 @@ func oneThread(b *testing.B, kind string, ringSize, payload int, batched bool) m
 		b.Fatal(err)
 	}
 	batch := batchOf(batched, ringSize, payload)
-	var l lane = newFloorLane(mem, payload, batch)
-	if kind == "ring" {
-		l = newRingLane(mem, payload, batch)
-	}
+	l := newLane(kind, mem, payload, batch)
 	return measured{name: laneName(kind, batched), n: 1 << 23 / (payload + 1024), run: func(n int) {
 		for n > 0 {
 			l.push(batch)
@@ -194,10 +201,7 @@ func twoProcesses(b *testing.B, kind string, ringSize, payload int, batched bool
 	}
 	b.Cleanup(func() { f.Close() })
 	batch := batchOf(batched, ringSize, payload)
-	var l lane = newFloorLane(f.Ring(0), payload, batch)
-	if kind == "ring" {
-		l = newRingLane(f.Ring(0), payload, batch)
-	}
+	l := newLane(kind, f.Ring(0), payload, batch)
 	m := measured{name: laneName(kind, batched), n: 1 << 25 / (payload + 1024)}
 	other := startPeer(b, "drain", nil, name, ringSize, kind, payload, batch, m.n)
 	m.run = func(n int) {
@@ -241,6 +245,7 @@ func compare(b *testing.B, lanes []measured) {
 	b.ReportMetric(median["floor"], "floor-ns/packet")
 	b.ReportMetric(median["ring"], "ring-ns/packet")
 	b.ReportMetric(median["ring"]/median["floor"], "x-floor")
-	b.ReportMetric(median["ring batched"]/median["floor"], "x-floor-batched")
-	b.ReportMetric(median["ring batched"]/median["floor batched"], "x-batched-floor-batched")
+	b.ReportMetric(median["ring"]/median["floor8"], "x-aligned-floor")
+	b.ReportMetric(median["ring batched"]/median["floor"], "batched-x-floor")
+	b.ReportMetric(median["ring batched"]/median["floor batched"], "batched-x-batched-floor")
 }

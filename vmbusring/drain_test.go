@@ -14,7 +14,7 @@ import (
 	"loomstore/vmbusring/signal"
 )
 
-// drainMain is a peer: FILE SIZE floor|ring PAYLOAD BATCH PACKETS. For each
+// drainMain is a peer: FILE SIZE LANE PAYLOAD BATCH PACKETS. For each
 // line on stdin it says that it is ready, reads that many packets, and says so.
 func drainMain(args []string) error {
 	size, payload, batch, packets := number(args[1]), number(args[3]), number(args[4]), number(args[5])
@@ -23,10 +23,7 @@ func drainMain(args []string) error {
 		return err
 	}
 	defer f.Close()
-	var l lane = newFloorLane(f.Ring(0), payload, batch)
-	if args[2] == "ring" {
-		l = newRingLane(f.Ring(0), payload, batch)
-	}
+	l := newLane(args[2], f.Ring(0), payload, batch)
 	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
 		fmt.Println("ready")
 		l.pop(packets)

@@ -16,13 +16,14 @@ import (
 type floorRing struct {
 	head, tail  *atomic.Uint32 // written, read
 	data        []byte
+	header      uint32 // 4; 8 keeps payloads aligned, which long copies like
 	write, read uint32 // private indices
 	seenHead    uint32
 	seenTail    uint32
 }
 
-func newFloorRing(f *vmbusring.Flat) *floorRing {
-	return &floorRing{head: f.Control().In, tail: f.Control().Out, data: f.Run(0)}
+func newFloorRing(f *vmbusring.Flat, header uint32) *floorRing {
+	return &floorRing{header: header, head: f.Control().In, tail: f.Control().Out, data: f.Run(0)}
 }
 
 func (r *floorRing) used(from, to uint32) uint32 {
@@ -42,7 +43,7 @@ func (r *floorRing) advance(at, n uint32) uint32 {
 
 // push writes a packet without publishing it.
 func (r *floorRing) push(b []byte) bool {
-	total := uint32(4+len(b)+7) &^ 7
+	total := (r.header + uint32(len(b)) + 7) &^ 7
 	size := uint32(len(r.data))
 	if size-8-r.used(r.seenTail, r.write) < total {
 		r.seenTail = r.tail.Load()
@@ -52,7 +53,7 @@ func (r *floorRing) push(b []byte) bool {
 	}
 	at := r.data[r.write:]
 	binary.LittleEndian.PutUint32(at, uint32(len(b)))
-	n := copy(at[4:], b)
+	n := copy(at[r.header:], b)
 	copy(r.data, b[n:])
 	r.write = r.advance(r.write, total)
 	return true
@@ -70,9 +71,9 @@ func (r *floorRing) pop(b []byte) int {
 	}
 	at := r.data[r.read:]
 	b = b[:binary.LittleEndian.Uint32(at)]
-	n := copy(b, at[4:])
+	n := copy(b, at[r.header:])
 	copy(b[n:], r.data)
-	r.read = r.advance(r.read, uint32(4+len(b)+7)&^7)
+	r.read = r.advance(r.read, (r.header+uint32(len(b))+7)&^7)
 	return len(b)
 }
 

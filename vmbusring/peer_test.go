@@ -9,7 +9,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"runtime"
 	"strconv"
 	"testing"
 	"time"
@@ -137,7 +136,7 @@ func produce(w *vmbusring.Writer, size, packets int) error {
 				return fmt.Errorf("packet %d: %w", i, err)
 			}
 			w.Commit()
-			runtime.Gosched()
+			pause()
 		}
 		if i%7 == 0 {
 			w.Commit()
@@ -169,7 +168,7 @@ func consume(r *vmbusring.Reader, size, packets int) error {
 	for i := 0; i < packets; {
 		n, err := r.ReadBatch(batch)
 		if errors.Is(err, vmbusring.ErrEmpty) {
-			runtime.Gosched()
+			pause()
 			continue
 		}
 		if err != nil {
