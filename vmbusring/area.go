@@ -56,9 +56,17 @@ func (a *area) valid(index uint32) bool {
 	return index < uint32(a.size) && index%8 == 0
 }
 
-// word loads the word at off once, atomically: the peer may be writing to it.
-// Pieces hold whole words, so one never straddles two of them.
-func (a *area) word(off int) uint64 { return mapping.LoadWord(a.run(off)) }
+// descriptor loads the two words of a descriptor once, each atomically: the
+// peer may be writing to them. Pieces hold whole words, so the end of one can
+// only come between the two.
+func (a *area) descriptor(off int) (head, id uint64) {
+	run := a.run(off)
+	head = mapping.LoadWord(run)
+	if len(run) < descriptorSize {
+		return head, mapping.LoadWord(a.run(a.advance(off, 8)))
+	}
+	return head, mapping.LoadWord(run[8:])
+}
 
 // get copies len(b) bytes at off into private memory, which alone is looked at
 // afterwards.
@@ -69,6 +77,18 @@ func (a *area) get(off int, b []byte) {
 		off = a.advance(off, n)
 		n = copy(b, a.run(off))
 	}
+}
+
+// putDescriptor writes the two words of a descriptor at off and returns the
+// offset behind them.
+func (a *area) putDescriptor(off int, head, id uint64) int {
+	run := a.run(off)
+	if len(run) < descriptorSize {
+		return a.putWord(a.putWord(off, head), id)
+	}
+	binary.LittleEndian.PutUint64(run, head)
+	binary.LittleEndian.PutUint64(run[8:], id)
+	return a.advance(off, descriptorSize)
 }
 
 // putWord writes a word at off and returns the offset behind it.

@@ -57,13 +57,13 @@ func (r *Reader) Read(p *Packet) error {
 	if avail < minPacket {
 		return r.fail(CodeAvailable, "data available", uint64(avail), "at least 24")
 	}
-	descriptor, id := r.word(r.out), r.word(r.advance(r.out, 8))
-	typ, flags := Type(descriptor), descriptor>>48
-	offset, body := int(uint16(descriptor>>16))*8, int(uint16(descriptor>>32))*8
+	head, id := r.descriptor(r.out)
+	typ, flags := Type(head), head>>48
+	offset, body := int(uint16(head>>16))*8, int(uint16(head>>32))*8
 
 	// Defect 1: the trailer counts, or out would pass in.
 	if offset < descriptorSize || body < offset || avail < body+trailerSize {
-		return r.fail(CodeDescriptor, "data offset and length", descriptor, fmt.Sprintf("16 <= offset <= length <= %#x", avail-trailerSize))
+		return r.fail(CodeDescriptor, "data offset and length", head, fmt.Sprintf("16 <= offset <= length <= %#x", avail-trailerSize))
 	}
 	extended := typ == GPADirect || typ == TransferPages
 	if extended && offset < descriptorSize+8 {

@@ -58,12 +58,14 @@ func (w *Writer) Append(p *Packet, more ...[]byte) error {
 	if total > w.size-8 || body > maxPacketBody {
 		return fmt.Errorf("packet of %d bytes in a ring of %d: %w", total, w.size, ErrLength)
 	}
-	if err := w.reserve(total); err != nil {
-		return err
+	if w.free(w.in, w.out) < total {
+		if err := w.reserve(total); err != nil {
+			return err
+		}
 	}
 
-	at := w.putWord(w.in, uint64(p.Type)|uint64(header/8)<<16|uint64(body/8)<<32|p.flags()<<48)
-	at = w.putWord(at, p.TransactionID)
+	head := uint64(p.Type) | uint64(header/8)<<16 | uint64(body/8)<<32 | p.flags()<<48
+	at := w.putDescriptor(w.in, head, p.TransactionID)
 	if header > descriptorSize {
 		at = p.putExtended(&w.area, at)
 	}
