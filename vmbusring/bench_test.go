@@ -59,9 +59,9 @@ func (l *ringLane) push(n int) {
 	for n > 0 {
 		k := min(n, l.batch)
 		for range k {
-			for l.w.Append(&l.p) != nil {
+			for looks := 0; l.w.Append(&l.p) != nil; looks++ {
 				l.w.Commit()
-				pause()
+				pause(looks)
 			}
 		}
 		l.w.Commit()
@@ -70,6 +70,7 @@ func (l *ringLane) push(n int) {
 }
 
 func (l *ringLane) pop(n int) {
+	looks := 0
 	for n > 0 {
 		var k int
 		var err error
@@ -79,9 +80,11 @@ func (l *ringLane) pop(n int) {
 			k, err = l.r.ReadBatch(l.into[:min(n, l.batch)])
 		}
 		if err != nil {
-			pause()
+			pause(looks)
+			looks++
 			continue
 		}
+		looks = 0
 		l.r.Commit()
 		n -= k
 	}
@@ -106,9 +109,9 @@ func (l *floorLane) push(n int) {
 	for n > 0 {
 		k := min(n, l.batch)
 		for range k {
-			for !l.r.push(l.p) {
+			for looks := 0; !l.r.push(l.p); looks++ {
 				l.r.publish()
-				pause()
+				pause(looks)
 			}
 		}
 		l.r.publish()
@@ -117,15 +120,18 @@ func (l *floorLane) push(n int) {
 }
 
 func (l *floorLane) pop(n int) {
+	looks := 0
 	for n > 0 {
 		k := 0
 		for k < min(n, l.batch) && l.r.pop(l.into[k]) >= 0 {
 			k++
 		}
 		if k == 0 {
-			pause()
+			pause(looks)
+			looks++
 			continue
 		}
+		looks = 0
 		l.r.release()
 		n -= k
 	}

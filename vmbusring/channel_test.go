@@ -29,7 +29,7 @@ func newPair(t *testing.T, size int) (guest, host *Channel) {
 // ring, so that both data and room are waited for all the time.
 func TestChannelBothWays(t *testing.T) {
 	guest, host := newPair(t, PageSize)
-	const packets = 20_000
+	const packets = 10_000
 	var wg sync.WaitGroup
 	for _, c := range []*Channel{guest, host} {
 		wg.Go(func() {

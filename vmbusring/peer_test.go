@@ -127,7 +127,7 @@ func produce(w *vmbusring.Writer, size, packets int) error {
 	var p vmbusring.Packet
 	for i := range packets {
 		g.Packet(uint64(i), &p)
-		for {
+		for looks := 0; ; looks++ {
 			err := w.Append(&p)
 			if err == nil {
 				break
@@ -136,7 +136,7 @@ func produce(w *vmbusring.Writer, size, packets int) error {
 				return fmt.Errorf("packet %d: %w", i, err)
 			}
 			w.Commit()
-			pause()
+			pause(looks)
 		}
 		if i%7 == 0 {
 			w.Commit()
@@ -165,12 +165,15 @@ func consume(r *vmbusring.Reader, size, packets int) error {
 	g := packetgen.New(stream(size))
 	batch := make([]vmbusring.Packet, 16)
 	var want vmbusring.Packet
+	looks := 0
 	for i := 0; i < packets; {
 		n, err := r.ReadBatch(batch)
 		if errors.Is(err, vmbusring.ErrEmpty) {
-			pause()
+			pause(looks)
+			looks++
 			continue
 		}
+		looks = 0
 		if err != nil {
 			return fmt.Errorf("packet %d: %w", i, err)
 		}
