@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -31,11 +32,11 @@ func (r *ringSizeFlag) String() string { return fmt.Sprint(int(*r)) }
 func (r *ringSizeFlag) Type() string   { return "bytes" }
 
 func (r *ringSizeFlag) Set(text string) error {
-	var n int
-	if _, err := fmt.Sscanf(text, "%v", &n); err != nil {
+	n, err := strconv.ParseInt(text, 0, 64)
+	if err != nil {
 		return fmt.Errorf("%q is no number", text)
 	}
-	if n <= 0 || n%vmbusring.PageSize != 0 || int64(n) >= 1<<32 {
+	if n <= 0 || n%vmbusring.PageSize != 0 || n >= 1<<32 {
 		return fmt.Errorf("%d is no multiple of %d below 4 GiB", n, vmbusring.PageSize)
 	}
 	*r = ringSizeFlag(n)

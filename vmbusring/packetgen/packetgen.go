@@ -19,9 +19,12 @@ type Stream struct {
 	Mixed  bool // all types of packets instead of in-band ones
 }
 
+// maxSize is more than any packet can carry.
+const maxSize = 1 << 20
+
 // Validate checks the bounds.
 func (s Stream) Validate() error {
-	if s.Lo < 0 || s.Hi < s.Lo {
+	if s.Lo < 0 || s.Hi < s.Lo || s.Hi > maxSize {
 		return fmt.Errorf("packetgen: sizes %d..%d: %w", s.Lo, s.Hi, vmbusring.ErrInvalid)
 	}
 	return nil
