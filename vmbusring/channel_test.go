@@ -149,6 +149,9 @@ func TestReaderWithoutPendingSendSize(t *testing.T) {
 	if err := <-sent; err != nil {
 		t.Fatal(err)
 	}
+	if pending := Inspect(out).PendingSendSize; pending != 0 {
+		t.Errorf("pending send size %d after the last write (defect 9)", pending)
+	}
 }
 
 func TestContextEndsWaits(t *testing.T) {
