@@ -69,6 +69,7 @@ func newRoot(s *streams) *cobra.Command {
 		newClock(s),
 		newVersion(s),
 		newRun(s),
+		newVMBus(s),
 	)
 	return root
 }

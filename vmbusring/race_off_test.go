@@ -1,0 +1,5 @@
+//go:build !race
+
+package vmbusring_test
+
+const raceEnabled = false
