@@ -56,9 +56,9 @@ func (c *Consumer) Pop(ctx context.Context, buf []byte) (n int, err error) {
 }
 
 // PopBatch copies messages one behind the other into buf, sets ends[i] to
-// where message i ends in it, and gives their room back at once. It waits like
-// Pop for the first message and takes what else is there, while buf and ends
-// have room. ErrShortBuffer: the first message does not fit.
+// where message i ends in it, and gives the room of many back at once. It
+// waits like Pop for the first message and takes what else is there, while buf
+// and ends have room. ErrShortBuffer: the first message does not fit.
 func (c *Consumer) PopBatch(ctx context.Context, buf []byte, ends []int) (n int, err error) {
 	defer c.leave(debug.SetPanicOnFault(true), &err)
 	at := 0
@@ -69,6 +69,9 @@ func (c *Consumer) PopBatch(ctx context.Context, buf []byte, ends []int) (n int,
 			at += length
 			ends[n] = at
 			n++
+			if distance(c.reader.pop, c.next) >= portion {
+				c.giveBack()
+			}
 			continue
 		case n > 0: // also an error: the next call meets it again
 			c.giveBack()

@@ -18,8 +18,10 @@ import (
 //	 24  u64  inode number of the :rx object
 //	 64  u32  creator: 0 unborn, 1 attached, 2 closed
 //	 68  u32  creator: process id, for messages only
+//	 72  u32  creator: 1 if another process's memory barrier reaches it
 //	128  u32  opener: as the creator
 //	132  u32  opener: process id
+//	136  u32  opener: barrier
 //	192  u32  bytes of data that the consumer of :tx sleeps for; 0 = it is awake
 //	256  u32  bytes of room that the producer of :tx sleeps for; 0 = it is awake
 //	320  u32  the consumer of :rx
@@ -40,6 +42,7 @@ const (
 	partyAt      = 64 // creator; the opener one stride further
 	partyStride  = 64
 	pidAt        = 4 // inside a party
+	barrierAt    = 8
 	sleepAt      = 192
 	sleepStride  = 64
 	sleepersRing = 2 // per ring: consumer, producer
@@ -98,7 +101,15 @@ func sleeper(ring party, producing bool) int {
 // attach records this party as running.
 func (c *control) attach() {
 	c.view.Uint32(partyAt + int(c.self)*partyStride + pidAt).Store(uint32(os.Getpid()))
+	if registerBarrier() {
+		c.view.Uint32(partyAt + int(c.self)*partyStride + barrierAt).Store(1)
+	}
 	c.life(c.self).Store(partyAttached)
+}
+
+// fenced tells whether a barrier of this process reaches the peer.
+func (c *control) fenced() bool {
+	return c.view.Uint32(partyAt+int(c.self.other())*partyStride+barrierAt).Load() == 1
 }
 
 // detach records that this party closed the pair, and drops its lock.

@@ -82,8 +82,8 @@ func (e *end) faulted(recovered any) error {
 }
 
 // rouse wakes the other end if it sleeps and available is what it waits for.
-// The store that made it available was an atomic one, which this load may not
-// pass.
+// The load may be done before the stores that made it available are seen: the
+// sleeper's barrier sees to that (sleep).
 func (e *end) rouse(available uint32) {
 	if e.theirs == nil {
 		return

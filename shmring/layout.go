@@ -37,6 +37,9 @@ const (
 // peer that opens late destroys nothing.
 const firstOffset = 2
 
+// portion is how many bytes a batch publishes or gives back at once.
+const portion = capacity / 8
+
 // The names of the objects of a pair. The control block is ours alone.
 const (
 	namePrefix    = "demikernel-"

@@ -62,9 +62,10 @@ func (p *Producer) Push(ctx context.Context, message []byte) (err error) {
 	}
 }
 
-// PushBatch pushes all messages, publishing as many at once as fit: one store
-// and one wake-up for all of them. It returns how many it published, and
-// Push's error if those are not all.
+// PushBatch pushes all messages, publishing many at once: one store and one
+// wake-up for up to an eighth of the ring, so that the peer can begin while
+// the rest is copied. It returns how many it published, and Push's error if
+// those are not all.
 func (p *Producer) PushBatch(ctx context.Context, messages [][]byte) (n int, err error) {
 	defer p.leave(debug.SetPanicOnFault(true), &err)
 	for n < len(messages) {
@@ -74,11 +75,14 @@ func (p *Producer) PushBatch(ctx context.Context, messages [][]byte) (n int, err
 				break
 			}
 			added++
+			if distance(p.push, p.writer.end) >= portion {
+				break
+			}
 		}
 		p.publish()
 		n += added
 		if err == nil {
-			return n, nil
+			continue
 		}
 		if err != ErrFull {
 			return n, err

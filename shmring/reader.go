@@ -20,7 +20,6 @@ const (
 type reader struct {
 	view     *mapping.View
 	buffer   []byte
-	popWord  *atomic.Uint64
 	pushWord *atomic.Uint64
 
 	pop  uint32 // published pop_offset; the shared copy is never read again
@@ -36,7 +35,6 @@ func newReader(view *mapping.View) (reader, error) {
 	return reader{
 		view:     view,
 		buffer:   view.Bytes()[bufferAt:ObjectSize:ObjectSize],
-		popWord:  view.Uint64(popAt),
 		pushWord: view.Uint64(pushAt),
 		pop:      pop,
 		next:     pop,
@@ -120,7 +118,7 @@ func (r *reader) release() {
 		return
 	}
 	r.pop = r.next
-	r.popWord.Store(uint64(r.next))
+	r.view.ReleaseUint64(popAt, uint64(r.next))
 }
 
 // pending tells that the producer has claimed room for a record that it has

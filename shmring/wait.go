@@ -53,13 +53,19 @@ func (s *spinner) spin(ready func() bool) bool {
 }
 
 // sleep waits on this end's word for at most maxNap. The word is set before
-// the last look, the peer looks at it after its store: one of the two sees the
-// other.
+// the last look; the peer stores first and looks at the word then; so one of
+// the two sees the other, if neither processor does its look early. The peer,
+// which is busy with messages, has no fence between them: the barrier here
+// stands for both. Without it a wake-up can get lost, and sleep is short.
 func (e *end) sleep(ctx context.Context, want uint32, ready func() bool) {
 	word := e.control.view.Uint32(e.own)
 	word.Store(want)
+	nap := maxNap
+	if !barrier() || !e.control.fenced() {
+		nap = time.Millisecond
+	}
 	if !ready() && !e.abandoned() {
-		futexWait(e.control.view, e.own, want, slice(ctx, maxNap))
+		futexWait(e.control.view, e.own, want, slice(ctx, nap))
 	}
 	word.Store(0)
 }

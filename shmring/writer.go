@@ -11,10 +11,9 @@ import (
 // It never waits. Records are reserved one after another behind push_offset,
 // where no consumer looks, and become visible together with commit.
 type writer struct {
-	view     *mapping.View
-	buffer   []byte
-	popWord  *atomic.Uint64
-	pushWord *atomic.Uint64
+	view    *mapping.View
+	buffer  []byte
+	popWord *atomic.Uint64
 
 	push  uint32 // published push_offset; the shared copy is never read again
 	pop   uint32 // pop_offset as last loaded
@@ -32,13 +31,12 @@ func newWriter(view *mapping.View) (writer, error) {
 		return writer{}, pastPush(push, length)
 	}
 	return writer{
-		view:     view,
-		buffer:   view.Bytes()[bufferAt:ObjectSize:ObjectSize],
-		popWord:  view.Uint64(popAt),
-		pushWord: view.Uint64(pushAt),
-		push:     push,
-		pop:      pop,
-		end:      push,
+		view:    view,
+		buffer:  view.Bytes()[bufferAt:ObjectSize:ObjectSize],
+		popWord: view.Uint64(popAt),
+		push:    push,
+		pop:     pop,
+		end:     push,
 	}, nil
 }
 
@@ -125,15 +123,13 @@ func split(buffer []byte, off, n uint32) (head, tail []byte) {
 
 // commit publishes every reserved record in rule 2's order: the length behind
 // them is zeroed, push_offset moves, and only then does the first length turn
-// from zero. Every other store here comes before it in the memory model, since
-// no consumer looks at them before it has seen that one.
+// from zero. No consumer looks at the other stores before it has seen that one.
 func (w *writer) commit() {
 	if w.first == 0 {
 		return
 	}
 	binary.LittleEndian.PutUint16(w.buffer[w.end:], 0)
-	w.pushWord.Store(uint64(w.end))
-	at := bufferAt + w.push
-	w.view.Uint32(int(at &^ 3)).Or(w.first << (8 * (at & 2)))
+	w.view.ReleaseUint64(pushAt, uint64(w.end))
+	w.view.ReleaseUint16(int(bufferAt+w.push), uint16(w.first))
 	w.push, w.first = w.end, 0
 }
