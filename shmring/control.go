@@ -1,6 +1,7 @@
 package shmring
 
 import (
+	"errors"
 	"os"
 	"sync/atomic"
 
@@ -112,15 +113,18 @@ func (c *control) fenced() bool {
 	return c.view.Uint32(partyAt+int(c.self.other())*partyStride+barrierAt).Load() == 1
 }
 
-// detach records that this party closed the pair, and drops its lock.
+// detach records that this party closed the pair, wakes everybody, and drops
+// the lock: closing the file alone would not, as long as it is mapped.
 func (c *control) detach() error {
-	c.life(c.self).Store(partyClosed)
-	for ring := range 2 {
-		for _, producing := range []bool{false, true} {
-			wake(c.view, sleeper(party(ring), producing))
+	return errors.Join(mapping.Guarded(c.view.Bytes(), func() error {
+		c.life(c.self).Store(partyClosed)
+		for ring := range 2 {
+			for _, producing := range []bool{false, true} {
+				wake(c.view, sleeper(party(ring), producing))
+			}
 		}
-	}
-	return c.file.Close()
+		return nil
+	}), unlock(c.file, c.self), c.file.Close())
 }
 
 // peer looks at the peer's record and, once it has attached, at its lock.
@@ -135,10 +139,10 @@ func (c *control) peer() peerState {
 	switch {
 	case !c.met.Load():
 		return peerUnknown
-	case locked(c.file, c.self.other()):
-		return peerAlive
 	case life == partyClosed:
 		return peerGone
+	case locked(c.file, c.self.other()):
+		return peerAlive
 	default:
 		return peerDead
 	}

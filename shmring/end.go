@@ -16,8 +16,8 @@ import (
 type end struct {
 	lifecycle
 	spinner
-	view  *mapping.View
-	final error // what every later call returns: the ring is corrupt, or was read to its end
+	memory *mapping.View // of the ring
+	final  error         // what every later call returns: the ring is corrupt, or was read to its end
 
 	pair    *Pair          // nil: a ring on its own
 	control *control       // nil: a pair without control block
@@ -26,7 +26,7 @@ type end struct {
 	theirs  *atomic.Uint32 // that word; nil without control block
 }
 
-func newEnd(view *mapping.View) end { return end{view: view, spinner: newSpinner()} }
+func newEnd(view *mapping.View) end { return end{memory: view, spinner: newSpinner()} }
 
 // join connects the end to its pair.
 func (e *end) join(p *Pair, ring party, producing bool) {
@@ -71,7 +71,7 @@ func (e *end) leave(old bool, err *error) {
 // faulted panics on with everything that is not a fault of this end's memory.
 func (e *end) faulted(recovered any) error {
 	what, at, ok := "ring object", 0, false
-	if at, ok = mapping.FaultOffset(e.view.Bytes(), recovered); !ok && e.control != nil {
+	if at, ok = mapping.FaultOffset(e.memory.Bytes(), recovered); !ok && e.control != nil {
 		what = "control block"
 		at, ok = mapping.FaultOffset(e.control.view.Bytes(), recovered)
 	}

@@ -20,6 +20,11 @@ func lock(file *os.File, p party) (bool, error) {
 	return true, nil
 }
 
+// unlock gives a party's byte back.
+func unlock(file *os.File, p party) error {
+	return fcntlLock(file, unix.F_OFD_SETLK, &unix.Flock_t{Type: unix.F_UNLCK, Start: int64(p), Len: 1})
+}
+
 // locked tells whether another open file holds a party's byte. Where the
 // kernel can not say, the party counts as alive.
 func locked(file *os.File, p party) bool {

@@ -45,21 +45,24 @@ func open(name string, plain bool) (_ *Pair, err error) {
 	if v, err = mapObjects(push, pop, block); err != nil {
 		return nil, fmt.Errorf("open pair %s: %w", name, err)
 	}
-	var c *control
-	if block != nil {
-		c = &control{view: v.control, file: block, self: opener}
-		if c.life(opener).Load() != partyUnborn {
-			return nil, fmt.Errorf("open pair %s: %w", name, ErrInUse)
+	var p *Pair
+	if err = v.guard(func() error {
+		var c *control
+		if block != nil {
+			c = &control{view: v.control, file: block, self: opener}
+			if c.life(opener).Load() != partyUnborn {
+				return ErrInUse
+			}
 		}
-	}
-	o.keep(push, pop, c != nil)
-	p, err := newPair(name, opener, v, c, o)
-	if err != nil {
+		var err error
+		if p, err = newPair(name, opener, v, c, o); err == nil && c != nil {
+			c.attach()
+		}
+		return err
+	}); err != nil {
 		return nil, fmt.Errorf("open pair %s: %w", name, err)
 	}
-	if c != nil {
-		c.attach()
-	}
+	p.objects.keep(push, pop, block != nil)
 	return p, nil
 }
 

@@ -69,6 +69,17 @@ func (v views) close() error {
 	return errors.Join(errs...)
 }
 
+// guard calls f and turns a fault in one of the views into an error.
+func (v views) guard(f func() error) error {
+	for _, view := range []*mapping.View{v.push, v.pop, v.control} {
+		if view != nil {
+			inner := f
+			f = func() error { return mapping.Guarded(view.Bytes(), inner) }
+		}
+	}
+	return f()
+}
+
 // newPair builds both ends over mapped rings. The control may be nil.
 func newPair(name string, self party, v views, c *control, o objects) (*Pair, error) {
 	producer, err := NewProducer(v.push)

@@ -19,6 +19,10 @@ func open(name string, plain bool) (*Pair, error) { return nil, unsupported("ope
 
 func locked(file *os.File, p party) bool { return false }
 
+func unlock(file *os.File, p party) error { return nil }
+
 func (o objects) unlink(name string) error { return nil }
+
+func unlock(file *os.File, p party) error { return nil }
 
 func (o objects) unlinked() bool { return false }
