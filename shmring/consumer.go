@@ -91,7 +91,8 @@ func (c *Consumer) PopBatch(ctx context.Context, buf []byte, ends []int) (n int,
 // buffer ends in between, waiting like Pop. Several messages may be peeked
 // before Release, which ends the life of all their bytes. The memory is
 // shared: the peer can change it while it is read, so copy first what must be
-// checked, and reading it faults if the peer truncates the object.
+// checked, and reading it faults if the peer truncates the object
+// (debug.SetPanicOnFault makes that a panic).
 func (c *Consumer) Peek(ctx context.Context) (head, tail []byte, err error) {
 	defer c.leave(debug.SetPanicOnFault(true), &err)
 	for {

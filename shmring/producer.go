@@ -99,7 +99,7 @@ func (p *Producer) PushBatch(ctx context.Context, messages [][]byte) (n int, err
 // both, then call Commit. Several messages may be reserved before one Commit;
 // ErrFull reports that they do not fit together. The memory is shared: the
 // peer can read and change it, and storing into it faults if the peer
-// truncates the object.
+// truncates the object (debug.SetPanicOnFault makes that a panic).
 func (p *Producer) Reserve(ctx context.Context, n int) (head, tail []byte, err error) {
 	defer p.leave(debug.SetPanicOnFault(true), &err)
 	for {
