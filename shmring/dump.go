@@ -57,10 +57,6 @@ func ReadDump(object []byte) *Dump {
 		sum := fnv.New64a()
 		sum.Write(head)
 		sum.Write(tail)
-		rec := Record{EOF: kind == eofRecord, Len: len(head) + len(tail), Sum: sum.Sum64()}
-		if rec.EOF {
-			rec.Sum = 0
-		}
-		d.Records = append(d.Records, rec)
+		d.Records = append(d.Records, Record{EOF: kind == eofRecord, Len: len(head) + len(tail), Sum: sum.Sum64()})
 	}
 }

@@ -28,12 +28,18 @@ func wantEOF(t testing.TB, c *Consumer, err error) {
 	}
 }
 
-// heapRing returns both ends of a ring in the heap, with both offsets at off.
-func heapRing(t testing.TB, off uint64) (*Producer, *Consumer, *mapping.View) {
-	t.Helper()
+// newRing returns an empty ring in the heap, with both offsets at off.
+func newRing(off uint64) *mapping.View {
 	view := mapping.NewHeap(ObjectSize)
 	view.Uint64(popAt).Store(off)
 	view.Uint64(pushAt).Store(off)
+	return view
+}
+
+// heapRing returns both ends of a ring in the heap, with both offsets at off.
+func heapRing(t testing.TB, off uint64) (*Producer, *Consumer, *mapping.View) {
+	t.Helper()
+	view := newRing(off)
 	p, err := NewProducer(view)
 	if err != nil {
 		t.Fatal(err)

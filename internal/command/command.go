@@ -67,6 +67,7 @@ func newRoot(s *streams) *cobra.Command {
 		return &exitError{code: ExitUsage, err: err, hint: "see '" + c.CommandPath() + " --help'"}
 	})
 	root.AddCommand(
+		newRing(s),
 		newVersion(s),
 	)
 	return root
