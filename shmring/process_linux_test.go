@@ -136,7 +136,7 @@ func TestTwoProcesses(t *testing.T) {
 	if soak {
 		n = 10_000_000
 	}
-	if testing.Short() {
+	if testing.Short() || raceDetector {
 		n = 2_000
 	}
 	name := uniqueName(t)
@@ -282,7 +282,7 @@ func TestKill(t *testing.T) {
 	if soak {
 		rounds = 2000
 	}
-	if testing.Short() {
+	if testing.Short() || raceDetector {
 		rounds = 6
 	}
 	rng := rand.New(rand.NewPCG(1, 2))
