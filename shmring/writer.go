@@ -55,11 +55,9 @@ func loadOffsets(view *mapping.View) (pop, push uint32, err error) {
 	return uint32(p), uint32(q), nil
 }
 
-// loadLength loads the length at off. Go has no 16-bit atomics
-// (golang/go#78781): the aligned word around it is loaded and cut.
+// loadLength loads the length at off once.
 func loadLength(view *mapping.View, off uint32) uint32 {
-	at := bufferAt + off
-	return view.Uint32(int(at&^3)).Load() >> (8 * (at & 2)) & 0xffff
+	return uint32(view.LoadUint16(int(bufferAt + off)))
 }
 
 // free returns how many bytes the next record may take, as far as is known.

@@ -29,6 +29,19 @@ func TestRelease(t *testing.T) {
 			}()
 			v.ReleaseUint16(off, 0)
 		}()
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("LoadUint16(%d) loaded", off)
+				}
+			}()
+			v.LoadUint16(off)
+		}()
+	}
+	for off, want := range map[int]uint16{0: 0xbbaa, 2: 0xffff, 6: 0xddcc, 10: 0x0403, 30: 0x1122} {
+		if got := v.LoadUint16(off); got != want {
+			t.Errorf("LoadUint16(%d) = %#x, want %#x", off, got, want)
+		}
 	}
 	Pause(0)
 	Pause(3)
