@@ -42,8 +42,14 @@ func newReader(view *mapping.View) (reader, error) {
 	}, nil
 }
 
-// ready tells whether there is a record, or what looks like one.
-func (r *reader) ready() bool { return loadLength(r.view, r.next) != 0 }
+// ready tells whether there is a record, or what looks like one. It touches
+// push_offset as well: peek will need it, and two cache lines that come from
+// the producer's processor at once take the time of one.
+func (r *reader) ready() bool {
+	length := loadLength(r.view, r.next)
+	r.pushWord.Load()
+	return length != 0
+}
 
 // peek returns the next record's kind and bytes, in two parts where they
 // wrap, and its slot, to pass to skip. ErrEmpty: there is none, or its
