@@ -23,6 +23,4 @@ func unlock(file *os.File, p party) error { return nil }
 
 func (o objects) unlink(name string) error { return nil }
 
-func unlock(file *os.File, p party) error { return nil }
-
 func (o objects) unlinked() bool { return false }
