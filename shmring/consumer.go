@@ -141,7 +141,9 @@ func (c *Consumer) copyNext(buf []byte) (int, error) {
 		return n, ErrShortBuffer
 	}
 	copy(buf, head)
-	copy(buf[len(head):], tail)
+	if len(tail) > 0 {
+		copy(buf[len(head):], tail)
+	}
 	c.skip(slot)
 	return n, nil
 }

@@ -17,6 +17,23 @@ func BenchmarkOneThread(b *testing.B) {
 			}
 		}
 	})
+	b.Run("Batch", func(b *testing.B) {
+		ms, buf, ends := make([][]byte, 200), make([]byte, 65536), make([]int, 200)
+		for i := range ms {
+			ms[i] = m
+		}
+		for b.Loop() {
+			for range len(ms) / 100 {
+				if _, err := p.PushBatch(ctx, ms[:100]); err != nil {
+					b.Fatal(err)
+				}
+				if n, err := c.PopBatch(ctx, buf, ends[:100]); err != nil || n != 100 {
+					b.Fatal(n, err)
+				}
+			}
+		}
+		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(ms)), "ns/message")
+	})
 	b.Run("InPlace", func(b *testing.B) {
 		for b.Loop() {
 			head, tail, err := p.Reserve(ctx, len(m))

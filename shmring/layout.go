@@ -38,7 +38,7 @@ const (
 const firstOffset = 2
 
 // portion is how many bytes a batch publishes or gives back at once.
-const portion = capacity / 8
+const portion = capacity / 4
 
 // The names of the objects of a pair. The control block is ours alone.
 const (

@@ -63,7 +63,7 @@ func (p *Producer) Push(ctx context.Context, message []byte) (err error) {
 }
 
 // PushBatch pushes all messages, publishing many at once: one store and one
-// wake-up for up to an eighth of the ring, so that the peer can begin while
+// wake-up for up to a quarter of the ring, so that the peer can begin while
 // the rest is copied. It returns how many it published, and Push's error if
 // those are not all.
 func (p *Producer) PushBatch(ctx context.Context, messages [][]byte) (n int, err error) {
@@ -187,7 +187,9 @@ func (p *Producer) add(message []byte) error {
 		return err
 	}
 	copy(head, message)
-	copy(tail, message[len(head):])
+	if len(tail) > 0 {
+		copy(tail, message[len(head):])
+	}
 	return nil
 }
 

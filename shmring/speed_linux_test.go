@@ -204,8 +204,9 @@ const benchBlocks = 100
 var transports = []transport{
 	{name: "floor", make: newFloor},
 	{name: "Push/Pop", make: ringLine(pushPop{})},
-	{name: "PushBatch/PopBatch of 32", shapes: "one way", make: ringLine(batches{})},
+	{name: "PushBatch/PopBatch of 256", shapes: "one way", make: ringLine(batches{})},
 	{name: "Reserve/Commit, Peek/Release", make: ringLine(zeroCopy{})},
+	{name: "in place, batches of 64", shapes: "one way", make: ringLine(zeroCopyBatch{})},
 	{name: "unix socket, write a message", make: newSocket(false)},
 	{name: "unix socket, buffered 64 KB", shapes: "one way", make: newSocket(true)},
 	{name: "Go channel, one process", inside: true},
@@ -417,7 +418,7 @@ func (pushPop) pop(c *Consumer, buf []byte, n int) error {
 
 type batches struct{}
 
-const batchOf = 32
+const batchOf = 256
 
 func (batches) push(p *Producer, m []byte, n int) error {
 	ms := make([][]byte, batchOf)
@@ -477,6 +478,49 @@ func (zeroCopy) pop(c *Consumer, buf []byte, n int) error {
 		}
 		if err := c.Release(); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// zeroCopyBatch is zeroCopy with many messages to a Commit and a Release.
+type zeroCopyBatch struct{}
+
+func (zeroCopyBatch) push(p *Producer, m []byte, n int) error {
+	ctx := context.Background()
+	most := min(64, 16384/len(m))
+	for held := 0; n > 0; n-- {
+		head, tail, err := p.Reserve(ctx, len(m))
+		if err != nil {
+			return err
+		}
+		copy(tail, m[copy(head, m):])
+		if held++; held >= most || n == 1 {
+			held = 0
+			if err := p.Commit(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (zeroCopyBatch) pop(c *Consumer, buf []byte, n int) error {
+	ctx := context.Background()
+	most := min(64, 16384/len(buf))
+	for held := 0; n > 0; n-- {
+		head, tail, err := c.Peek(ctx)
+		if err != nil {
+			return err
+		}
+		if bytes.Count(head, sevens)+bytes.Count(tail, sevens) != len(buf) {
+			return errors.New("message differs from the one sent")
+		}
+		if held++; held >= most || n == 1 {
+			held = 0
+			if err := c.Release(); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
