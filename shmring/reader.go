@@ -68,16 +68,9 @@ func (r *reader) peek() (k kind, head, tail []byte, slot uint32, err error) {
 	if length < markSize {
 		return 0, nil, nil, 0, r.recordError(DefectRecordLength, "length of a record", "at least 4", uint64(length))
 	}
-	at := advance(r.next, lengthSize)
-	var mark uint32
-	if at <= capacity-markSize {
-		mark = binary.LittleEndian.Uint32(r.buffer[at:])
-	} else {
-		mark = uint32(binary.LittleEndian.Uint16(r.buffer[at:])) | uint32(binary.LittleEndian.Uint16(r.buffer))<<16
-	}
+	mark, head, tail := record(r.buffer, r.next, length)
 	switch {
 	case mark == dataMark:
-		head, tail = split(r.buffer, advance(at, markSize), length-markSize)
 		return dataRecord, head, tail, slot, nil
 	case mark == eofMark && length == markSize:
 		return eofRecord, nil, nil, slot, nil
@@ -86,6 +79,23 @@ func (r *reader) peek() (k kind, head, tail []byte, slot uint32, err error) {
 	default:
 		return 0, nil, nil, 0, r.recordError(DefectAppHeader, "application header of a record", "0x0f0e0e0b or 0x0d0a0e0d", uint64(mark))
 	}
+}
+
+// record takes the record of length bytes at off apart.
+func record(buffer []byte, off, length uint32) (mark uint32, head, tail []byte) {
+	at := off + lengthSize
+	if at+length <= capacity { // in one piece, as nearly all are
+		b := buffer[at : at+length : at+length]
+		return binary.LittleEndian.Uint32(b), b[markSize:], nil
+	}
+	at = advance(off, lengthSize)
+	if at <= capacity-markSize {
+		mark = binary.LittleEndian.Uint32(buffer[at:])
+	} else { // offsets are even: only the split in the middle exists
+		mark = uint32(binary.LittleEndian.Uint16(buffer[at:])) | uint32(binary.LittleEndian.Uint16(buffer))<<16
+	}
+	head, tail = split(buffer, advance(at, markSize), length-markSize)
+	return mark, head, tail
 }
 
 // refresh loads push_offset, which moves before a length appears, so that it

@@ -101,10 +101,15 @@ func (w *writer) reserve(mark, n uint32) (head, tail []byte) {
 	} else {
 		binary.LittleEndian.PutUint16(w.buffer[at:], uint16(length))
 	}
-	at = advance(at, lengthSize)
+	if at += lengthSize; at+length <= capacity { // in one piece, as nearly all are
+		b := w.buffer[at : at+length : at+length]
+		binary.LittleEndian.PutUint32(b, mark)
+		return b[markSize:], nil
+	}
+	at = advance(at, 0)
 	if at <= capacity-markSize {
 		binary.LittleEndian.PutUint32(w.buffer[at:], mark)
-	} else { // offsets are even: only the split in the middle exists
+	} else { // as in record
 		binary.LittleEndian.PutUint16(w.buffer[at:], uint16(mark))
 		binary.LittleEndian.PutUint16(w.buffer, uint16(mark>>16))
 	}
