@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"sync/atomic"
+	"time"
 
 	"loomstore/internal/mapping"
 )
@@ -19,6 +20,7 @@ type end struct {
 	memory *mapping.View // of the ring
 	final  error         // what every later call returns: the ring is corrupt, or was read to its end
 
+	longest time.Duration  // of a sleep, maxNap but in tests
 	pair    *Pair          // nil: a ring on its own
 	control *control       // nil: a pair without control block
 	own     int            // offset in the control block of the word this end sleeps on
@@ -26,7 +28,7 @@ type end struct {
 	theirs  *atomic.Uint32 // that word; nil without control block
 }
 
-func newEnd(view *mapping.View) end { return end{memory: view, spinner: newSpinner()} }
+func newEnd(view *mapping.View) end { return end{memory: view, spinner: newSpinner(), longest: maxNap} }
 
 // join connects the end to its pair.
 func (e *end) join(p *Pair, ring party, producing bool) {

@@ -158,6 +158,7 @@ func TestTwoProcesses(t *testing.T) {
 func TestBothWaysAtOnce(t *testing.T) {
 	for _, o := range []*Options{nil, {Plain: true}} {
 		creator, opener := connect(t, o)
+		onlyWoken(creator, opener) // a wake-up that gets lost is a hang
 		ctx := testContext(t)
 		const n = 20_000
 		errs := make(chan error, 4)

@@ -52,7 +52,7 @@ func (s *spinner) spin(ready func() bool) bool {
 	return false
 }
 
-// sleep waits on this end's word for at most maxNap. The word is set before
+// sleep waits on this end's word for at most e.longest. The word is set before
 // the last look; the peer stores first and looks at the word then; so one of
 // the two sees the other, if neither processor does its look early. The peer,
 // which is busy with messages, has no fence between them: the barrier here
@@ -60,7 +60,7 @@ func (s *spinner) spin(ready func() bool) bool {
 func (e *end) sleep(ctx context.Context, want uint32, ready func() bool) {
 	word := e.control.view.Uint32(e.own)
 	word.Store(want)
-	nap := maxNap
+	nap := e.longest
 	if !barrier() || !e.control.fenced() {
 		nap = time.Millisecond
 	}
