@@ -67,6 +67,7 @@ func newRoot(s *streams) *cobra.Command {
 	})
 	root.AddCommand(
 		newClock(s),
+		newRing(s),
 		newVersion(s),
 		newRun(s),
 		newVMBus(s),

@@ -1,0 +1,50 @@
+package command
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io/fs"
+
+	"github.com/spf13/cobra"
+
+	"loomstore/shmring"
+)
+
+func newRing(s *streams) *cobra.Command {
+	c := &cobra.Command{
+		Use:   "ring",
+		Short: "look into and exercise Demikernel-compatible shared memory rings",
+		Args:  usageArgs(cobra.NoArgs),
+		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	c.AddCommand(newRingDump(s))
+	for _, t := range ringTraffics {
+		c.AddCommand(newRingTraffic(s, t))
+	}
+	return c
+}
+
+// ringError gives an error of a ring its exit code and hint.
+func ringError(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, shmring.ErrCorrupt):
+		return &exitError{code: ExitDamaged, err: err}
+	case errors.Is(err, fs.ErrExist):
+		return &exitError{code: ExitLocked, err: err, hint: "if no process uses the pair, remove its objects from /dev/shm"}
+	case errors.Is(err, shmring.ErrInUse):
+		return &exitError{code: ExitLocked, err: err}
+	case errors.Is(err, shmring.ErrName):
+		return &exitError{code: ExitUsage, err: err}
+	case errors.Is(err, context.Canceled):
+		return &exitError{code: ExitInterrupted, err: err}
+	}
+	return err
+}
+
+// ringJSON prints one document on one line.
+func (s *streams) ringJSON(document any) error {
+	return json.NewEncoder(s.out).Encode(document)
+}

@@ -1,0 +1,52 @@
+package mapping
+
+import (
+	"fmt"
+	"sync/atomic"
+	"unsafe"
+)
+
+// ReleaseUint64 stores x in the word at off, which must be a multiple of 8
+// inside the view: anything else panics. The store is a release: who loads x
+// sees everything stored before it. Unlike the Store of an atomic.Uint64 it is
+// no fence, so that a later load may be done before it; in return it does not
+// wait for a cache line that a peer has.
+func (v *View) ReleaseUint64(off int, x uint64) {
+	if !v.holds(off, 8) {
+		panicWord(off, 8, len(v.mem))
+	}
+	releaseUint64((*uint64)(unsafe.Pointer(unsafe.SliceData(v.mem[off:]))), x)
+}
+
+// ReleaseUint16 is ReleaseUint64 for 16 bits: off must be a multiple of 2.
+// Bytes beside the word are not written.
+func (v *View) ReleaseUint16(off int, x uint16) {
+	if !v.holds(off, 2) {
+		panicWord(off, 2, len(v.mem))
+	}
+	releaseUint16((*uint16)(unsafe.Pointer(unsafe.SliceData(v.mem[off:]))), x)
+}
+
+// LoadUint16 returns the 16 bits at off, a multiple of 2; the aligned 32 bits
+// around them must be inside the view; anything else panics. The load is an
+// acquire. Go has no 16-bit atomics (golang/go#78781): the 32 bits are loaded
+// and cut.
+func (v *View) LoadUint16(off int) uint16 {
+	at := off &^ 3
+	if off&1 != 0 || !v.holds(at, 4) {
+		panicWord(off, 2, len(v.mem))
+	}
+	word := (*uint32)(unsafe.Pointer(unsafe.SliceData(v.mem[at:])))
+	return uint16(atomic.LoadUint32(word) >> (8 * (off & 2)))
+}
+
+// holds is mustHold for a constant n, a power of two: small enough to become
+// part of its caller.
+func (v *View) holds(off, n int) bool {
+	return off >= 0 && off <= len(v.mem)-n && off&(n-1) == 0
+}
+
+//go:noinline
+func panicWord(off, n, length int) {
+	panic(fmt.Sprintf("mapping: no aligned %d-byte word at %d of %d bytes", n, off, length))
+}

@@ -1,0 +1,13 @@
+//go:build (amd64 || arm64) && !race
+
+package mapping
+
+// An ordinary store is a release on amd64, STLR and STLRH are on arm64. Go has
+// no way to say so: its atomic stores are full fences, its plain stores
+// promise nothing to another processor.
+
+//go:noescape
+func releaseUint64(p *uint64, x uint64)
+
+//go:noescape
+func releaseUint16(p *uint16, x uint16)

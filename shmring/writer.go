@@ -1,0 +1,138 @@
+package shmring
+
+import (
+	"encoding/binary"
+	"sync/atomic"
+
+	"loomstore/internal/mapping"
+)
+
+// writer is the producing side of one ring: the private offsets and the bytes.
+// It never waits. Records are reserved one after another behind push_offset,
+// where no consumer looks, and become visible together with commit.
+type writer struct {
+	view    *mapping.View
+	buffer  []byte
+	popWord *atomic.Uint64
+
+	push  uint32 // published push_offset; the shared copy is never read again
+	pop   uint32 // pop_offset as last loaded
+	end   uint32 // behind the last reserved record
+	first uint32 // length of the first reserved record; 0 = none reserved
+}
+
+// newWriter takes a ring over where its offsets say it is.
+func newWriter(view *mapping.View) (writer, error) {
+	pop, push, err := loadOffsets(view)
+	if err != nil {
+		return writer{}, err
+	}
+	if length := loadLength(view, push); length != 0 {
+		return writer{}, pastPush(push, length)
+	}
+	return writer{
+		view:    view,
+		buffer:  view.Bytes()[bufferAt:ObjectSize:ObjectSize],
+		popWord: view.Uint64(popAt),
+		push:    push,
+		pop:     pop,
+		end:     push,
+	}, nil
+}
+
+// loadOffsets loads both offsets once and checks them.
+func loadOffsets(view *mapping.View) (pop, push uint32, err error) {
+	if view.Len() != ObjectSize {
+		return 0, 0, sizeError("object", int64(view.Len()))
+	}
+	p, q := view.Uint64(popAt).Load(), view.Uint64(pushAt).Load()
+	if !validOffset(p) {
+		return 0, 0, offsetError("pop_offset", popAt, p)
+	}
+	if !validOffset(q) {
+		return 0, 0, offsetError("push_offset", pushAt, q)
+	}
+	return uint32(p), uint32(q), nil
+}
+
+// loadLength loads the length at off once.
+func loadLength(view *mapping.View, off uint32) uint32 {
+	return uint32(view.LoadUint16(int(bufferAt + off)))
+}
+
+// free returns how many bytes the next record may take, as far as is known.
+func (w *writer) free() uint32 { return capacity - spare - distance(w.pop, w.end) }
+
+// refresh loads pop_offset. It may only move forward over what is in use.
+func (w *writer) refresh() error {
+	pop := w.popWord.Load()
+	if !validOffset(pop) || distance(w.pop, uint32(pop)) > distance(w.pop, w.push) {
+		return offsetError("pop_offset", popAt, pop)
+	}
+	w.pop = uint32(pop)
+	return nil
+}
+
+// fits tells whether slot bytes are free, looking at the peer's offset only
+// when it must.
+func (w *writer) fits(slot uint32) (bool, error) {
+	if slot <= w.free() {
+		return true, nil
+	}
+	if err := w.refresh(); err != nil {
+		return false, err
+	}
+	return slot <= w.free(), nil
+}
+
+// neverFits tells that slot bytes can not become free before commit.
+func (w *writer) neverFits(slot uint32) bool {
+	return slot > capacity-spare-distance(w.push, w.end)
+}
+
+// reserve makes a record of n message bytes and returns their place, in two
+// parts where it wraps. The caller has asked fits.
+func (w *writer) reserve(mark, n uint32) (head, tail []byte) {
+	length := markSize + n
+	at := w.end
+	w.end = advance(at, slotSize(length))
+	if w.first == 0 {
+		w.first = length // commit writes it, last
+	} else {
+		binary.LittleEndian.PutUint16(w.buffer[at:], uint16(length))
+	}
+	if at += lengthSize; at+length <= capacity { // in one piece, as nearly all are
+		b := w.buffer[at : at+length : at+length]
+		binary.LittleEndian.PutUint32(b, mark)
+		return b[markSize:], nil
+	}
+	at = advance(at, 0)
+	if at <= capacity-markSize {
+		binary.LittleEndian.PutUint32(w.buffer[at:], mark)
+	} else { // as in record
+		binary.LittleEndian.PutUint16(w.buffer[at:], uint16(mark))
+		binary.LittleEndian.PutUint16(w.buffer, uint16(mark>>16))
+	}
+	return split(w.buffer, advance(at, markSize), n)
+}
+
+// split returns the n bytes from off on, in two parts where they wrap.
+func split(buffer []byte, off, n uint32) (head, tail []byte) {
+	if rest := capacity - off; n > rest {
+		return buffer[off:capacity:capacity], buffer[: n-rest : n-rest]
+	}
+	return buffer[off : off+n : off+n], nil
+}
+
+// commit publishes every reserved record in rule 2's order: the length behind
+// them is zeroed, push_offset moves, and only then does the first length turn
+// from zero. No consumer looks at the other stores before it has seen that one.
+func (w *writer) commit() {
+	if w.first == 0 {
+		return
+	}
+	binary.LittleEndian.PutUint16(w.buffer[w.end:], 0)
+	w.view.ReleaseUint64(pushAt, uint64(w.end))
+	w.view.ReleaseUint16(int(bufferAt+w.push), uint16(w.first))
+	w.push, w.first = w.end, 0
+}
