@@ -265,7 +265,7 @@ func (s *Store) copyFresh(name string, from vfs.File, size int64) error {
 			break
 		}
 		if _, err = f.WriteAt(buf, off); err != nil {
-			err = spaceError(name, size, err)
+			err = s.spaceError(name, size, err)
 			break
 		}
 	}

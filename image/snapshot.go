@@ -25,6 +25,8 @@ type snapshot struct {
 	ctx      context.Context
 	dir      string
 	dst      vfs.File // gets the pages, if not nil
+	dstDir   string   // where dst lies
+	dstBytes int64    // how long it will be, as far as known
 	defect   func(*patch.Defect)
 	progress func(done, total int)
 
@@ -67,6 +69,7 @@ func (s *snapshot) readAll(r *reading) ([]uint64, error) {
 		return nil, nil
 	}
 	pages := int((r.imageLen + int64(s.o.Geometry.PageSize) - 1) / int64(s.o.Geometry.PageSize))
+	s.dstBytes = int64(pages) * int64(s.o.Geometry.PageSize)
 	hashes := make([]uint64, pages)
 	scan := s.o.scanner()
 	if s.progress != nil {
@@ -91,7 +94,7 @@ func (s *snapshot) put(page int, content []byte) error {
 		return nil
 	}
 	if _, err := s.dst.WriteAt(content, int64(page)*int64(len(content))); err != nil {
-		return fmt.Errorf("copy page %d: %w", page, spaceError(patch.ImageFile, int64(len(content)), err))
+		return fmt.Errorf("copy page %d: %w", page, s.o.spaceError(s.dstDir, patch.ImageFile, s.dstBytes, err))
 	}
 	return nil
 }
