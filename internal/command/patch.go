@@ -12,6 +12,7 @@ import (
 // patchDocument is the document of `patch --json` (docs/cli-json.md).
 type patchDocument struct {
 	Schema    int           `json:"schema"`
+	Layout    string        `json:"layout"`
 	Records   []patchRecord `json:"records"`
 	Lines     []patchLine   `json:"lines"`
 	BodyError *string       `json:"body_error"`
@@ -41,12 +42,12 @@ type commitRecord struct {
 }
 
 type patchLine struct {
-	Page int    `json:"page"`
+	Page int64  `json:"page"`
 	Hash string `json:"hash"`
 }
 
 func newPatchDocument(p *image.Patches) patchDocument {
-	d := patchDocument{Schema: schema, Records: []patchRecord{}, Lines: []patchLine{}}
+	d := patchDocument{Schema: schema, Layout: string(p.Layout), Records: []patchRecord{}, Lines: []patchLine{}}
 	for _, at := range p.Records {
 		r := patchRecord{Offset: at.Offset, State: "invalid"}
 		switch {
@@ -62,7 +63,13 @@ func newPatchDocument(p *image.Patches) patchDocument {
 		d.Records = append(d.Records, r)
 	}
 	for _, l := range p.Lines {
-		d.Lines = append(d.Lines, patchLine{Page: l.Page, Hash: hash64(l.Hash)})
+		d.Lines = append(d.Lines, patchLine{Page: int64(l.Page), Hash: hash64(l.Hash)})
+	}
+	if p.Vere != nil {
+		for i := range p.Vere.Len() {
+			l := p.Vere.Line(i)
+			d.Lines = append(d.Lines, patchLine{Page: l.Page, Hash: fmt.Sprintf("%08x", l.Hash)})
+		}
 	}
 	if p.BodyErr != nil {
 		text := p.BodyErr.Error()
@@ -81,7 +88,7 @@ func newPatch(s *streams) *cobra.Command {
 		Long: `List the four commit records in control.bin, and the pages and hashes of the
 patch in memory.bin that belongs to the newest. Nothing is written and no lock
 is taken. A store that was closed does not need its patch any more: part of it
-may be gone.`,
+may be gone. Of a vere snapshot the pages and hashes of its patch are listed.`,
 		Args: usageArgs(cobra.ExactArgs(1)),
 		RunE: func(_ *cobra.Command, args []string) error {
 			p, err := image.InspectPatches(args[0], nil)
