@@ -25,7 +25,7 @@ func inNamespace(t *testing.T, dir, script string) result {
 	}
 	c := exec.Command(unshare[0], append(unshare[1:], "sh", "-euc", script)...)
 	c.Dir = dir
-	c.Env = append(os.Environ(), childEnv+"=1", "LOOMCTL="+os.Args[0])
+	c.Env = append(childEnviron(), "LOOMCTL="+os.Args[0])
 	return runChild(t, c)
 }
 
