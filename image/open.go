@@ -126,7 +126,11 @@ func look(ctx context.Context, o *Options, dir string) (Report, error) {
 		return Report{}, err
 	}
 	defer r.close()
-	return r.plan(dir)
+	report, err := r.plan(dir)
+	if err == nil && r.x.kind == kindVere {
+		err = o.pierInUse(dir)
+	}
+	return report, err
 }
 
 // Examine says what Open would do, and does nothing. It writes nothing and

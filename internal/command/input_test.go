@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"loomstore/internal/vfs"
 )
 
 // The command line itself: exit 64, a hint, and nothing done.
@@ -126,6 +128,31 @@ func TestLocked(t *testing.T) {
 		release()
 		ctl("recover", dir).wants(t, ExitOK)
 	})
+}
+
+// A pier on which vere is running is not imported.
+func TestVereIsRunning(t *testing.T) {
+	pier := filepath.Join(t.TempDir(), "pier")
+	lay(t, filepath.Join(pier, ".urb", "chk"), map[string]string{"image.bin": vereImage(1, 1)})
+	lock, err := vfs.OS.OpenLock(filepath.Join(pier, ".vere.lock"))
+	if err == nil {
+		err = errors.Join(lock.TryLock(0, true), lock.SetOwner(4711))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := tree(t, pier)
+	for _, args := range [][]string{{"recover", pier}, {"recover", "--dry-run", pier}} {
+		if r := ctl(args...).wants(t, ExitLocked); !strings.Contains(r.stderr, ".vere.lock: locked by process 4711") {
+			t.Errorf("%q: %s", args, r.stderr)
+		}
+	}
+	ctl("info", pier).wants(t, ExitOK)
+	unchanged(t, "a refusal", pier, before)
+	if err := lock.Close(); err != nil {
+		t.Fatal(err)
+	}
+	ctl("recover", pier).wants(t, ExitOK)
 }
 
 // What is in the way of a copy stays.
