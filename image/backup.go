@@ -18,6 +18,7 @@ import (
 // BackupReport is the outcome of Backup and Export.
 type BackupReport struct {
 	State State         // of the checkpoint that was copied
+	Copy  patch.UUID    // of the new store; zero for Export
 	Bytes int64         // of image.bin
 	Held  time.Duration // how long an apply of a live writer may have waited
 }
@@ -34,27 +35,59 @@ func Backup(ctx context.Context, src, dst string, options *Options, progress fun
 	} else if ok {
 		return BackupReport{}, cerrors.WithHint(fmt.Errorf("back up to %s: %w", dst, fs.ErrExist), "give a name that does not exist yet; nothing is overwritten")
 	}
-	parents, err := makeDirs(o.FS, filepath.Dir(dst))
+	report, err := copyStore(ctx, o, src, dst, false, progress)
+	if err != nil {
+		return BackupReport{}, fmt.Errorf("back up %s: %w", src, err)
+	}
+	return report, nil
+}
+
+// Restore is Backup in the other direction: dst may also be an empty directory.
+func Restore(ctx context.Context, src, dst string, options *Options, progress func(done, total int)) (BackupReport, error) {
+	o := options.withDefaults()
+	names, err := o.FS.ReadDir(dst)
+	empty := err == nil
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return BackupReport{}, err
+	}
+	if len(names) > 0 {
+		return BackupReport{}, cerrors.WithHint(fmt.Errorf("restore to %s: it holds %s: %w", dst, names[0].Name(), fs.ErrExist), "give an empty directory or a name that does not exist yet; nothing is overwritten")
+	}
+	report, err := copyStore(ctx, o, src, dst, empty, progress)
+	if err != nil {
+		return BackupReport{}, fmt.Errorf("restore %s: %w", src, err)
+	}
+	return report, nil
+}
+
+// copyStore copies under a temporary name beside dst, and renames when the
+// copy is whole and durable. If dst is an empty directory it makes room then;
+// whatever came to be in it meanwhile is kept, and the copy fails.
+func copyStore(ctx context.Context, o *Options, src, dst string, empty bool, progress func(done, total int)) (_ BackupReport, err error) {
+	src, err = source(o, src)
 	if err != nil {
 		return BackupReport{}, err
 	}
-	partial := fmt.Sprintf("%s.partial-%d", filepath.Clean(dst), os.Getpid())
-	if err := o.FS.Mkdir(partial, 0o700); err != nil {
+	dst = filepath.Clean(dst)
+	made, err := makeDirs(o.FS, filepath.Dir(dst))
+	if err != nil {
 		return BackupReport{}, err
 	}
+	partial := fmt.Sprintf("%s.partial-%d", dst, os.Getpid())
+	if err := o.FS.Mkdir(partial, 0o700); err != nil {
+		return BackupReport{}, errors.Join(err, removeDirs(o.FS, made))
+	}
 	report, err := backupInto(ctx, o, src, partial, progress)
+	if err == nil && empty {
+		err = o.FS.Remove(dst)
+	}
 	if err == nil {
 		err = o.FS.Rename(partial, dst)
 	}
 	if err != nil {
-		return BackupReport{}, errors.Join(fmt.Errorf("back up %s: %w", src, err), removeAll(o.FS, partial))
+		return BackupReport{}, errors.Join(err, removeAll(o.FS, partial), removeDirs(o.FS, made))
 	}
-	for _, dir := range append([]string{filepath.Dir(dst)}, parents...) {
-		if err := o.FS.SyncDir(dir); err != nil {
-			return BackupReport{}, fmt.Errorf("back up %s: %w", src, err)
-		}
-	}
-	return report, nil
+	return report, syncNames(o.FS, filepath.Dir(dst), made)
 }
 
 // backupInto fills the directory dir and makes it durable.
@@ -63,7 +96,7 @@ func backupInto(ctx context.Context, o *Options, src, dir string, progress func(
 	if err != nil {
 		return BackupReport{}, err
 	}
-	snap, err := copyOut(ctx, o, src, image, progress)
+	snap, err := copyOut(ctx, o, src, dir, image, progress)
 	if err := errors.Join(err, image.Close()); err != nil {
 		return BackupReport{}, err
 	}
@@ -73,21 +106,26 @@ func backupInto(ctx context.Context, o *Options, src, dir string, progress func(
 	rec.Lines, rec.BodyOffset, rec.LinesHash, rec.Rewrite = 0, 0, patch.LinesHash(nil), 0
 	s := &Store{o: o, dir: dir}
 	err = s.establish(&rec, snap.hashes, nil)
-	return snap.summary(), errors.Join(err, s.closeFiles())
+	report := snap.summary()
+	report.Copy = rec.Store
+	return report, errors.Join(err, s.closeFiles())
 }
 
-// copyOut copies the last committed checkpoint of src into dst. The first
-// defect is the error.
-func copyOut(ctx context.Context, o *Options, src string, dst vfs.File, progress func(done, total int)) (*snapshot, error) {
+// source resolves the directory to copy from: nothing is made for a copy of
+// nothing.
+func source(o *Options, src string) (string, error) {
 	src, err := Resolve(o.FS, src)
 	if err != nil {
-		return nil, err
+		return "", err
 	}
-	if err := storeExists(o, src); err != nil {
-		return nil, err
-	}
+	return src, storeExists(o, src)
+}
+
+// copyOut copies the last committed checkpoint of src, resolved, into dst, a
+// file in dstDir. The first defect is the error.
+func copyOut(ctx context.Context, o *Options, src, dstDir string, dst vfs.File, progress func(done, total int)) (*snapshot, error) {
 	var first *patch.Defect
-	snap := &snapshot{o: o, ctx: ctx, dir: src, dst: dst, progress: progress, defect: func(d *patch.Defect) {
+	snap := &snapshot{o: o, ctx: ctx, dir: src, dst: dst, dstDir: dstDir, progress: progress, defect: func(d *patch.Defect) {
 		if first == nil {
 			first = d
 		}
@@ -110,23 +148,36 @@ func (s *snapshot) summary() BackupReport {
 // Pages are checked as in Backup.
 func Export(ctx context.Context, src, dst string, options *Options, progress func(done, total int)) (BackupReport, error) {
 	o := options.withDefaults()
-	chk := filepath.Join(dst, ".urb", "chk")
-	parents, err := makeDirs(o.FS, chk)
+	report, err := export(ctx, o, src, filepath.Join(dst, ".urb", "chk"), progress)
+	if err != nil {
+		return BackupReport{}, fmt.Errorf("export %s: %w", src, err)
+	}
+	return report, nil
+}
+
+func export(ctx context.Context, o *Options, src, chk string, progress func(done, total int)) (_ BackupReport, err error) {
+	if src, err = source(o, src); err != nil {
+		return BackupReport{}, err
+	}
+	made, err := makeDirs(o.FS, chk)
 	if err != nil {
 		return BackupReport{}, err
 	}
 	if names, err := o.FS.ReadDir(chk); err != nil {
 		return BackupReport{}, err
 	} else if len(names) > 0 {
-		return BackupReport{}, cerrors.WithHint(fmt.Errorf("export to %s: it holds %s: %w", chk, names[0].Name(), fs.ErrExist), "export into an empty or new pier; nothing is overwritten")
+		return BackupReport{}, cerrors.WithHint(fmt.Errorf("%s holds %s: %w", chk, names[0].Name(), fs.ErrExist), "export into an empty or new pier; nothing is overwritten")
 	}
 	name := filepath.Join(chk, patch.ImageFile)
 	partial := name + ".partial"
 	image, err := o.FS.OpenFile(partial, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
-		return BackupReport{}, err
+		return BackupReport{}, errors.Join(err, removeDirs(o.FS, made))
 	}
-	snap, err := copyOut(ctx, o, src, image, progress)
+	snap, err := copyOut(ctx, o, src, chk, image, progress)
+	if err == nil {
+		err = forVere(snap.rec)
+	}
 	if err == nil {
 		err = image.Sync()
 	}
@@ -134,14 +185,18 @@ func Export(ctx context.Context, src, dst string, options *Options, progress fun
 		err = o.FS.Rename(partial, name)
 	}
 	if err != nil {
-		return BackupReport{}, errors.Join(fmt.Errorf("export %s: %w", src, err), o.FS.Remove(partial))
+		return BackupReport{}, errors.Join(err, o.FS.Remove(partial), removeDirs(o.FS, made))
 	}
-	for _, dir := range append([]string{chk}, parents...) {
-		if err := o.FS.SyncDir(dir); err != nil {
-			return BackupReport{}, fmt.Errorf("export %s: %w", src, err)
-		}
+	return snap.summary(), syncNames(o.FS, chk, made)
+}
+
+// forVere refuses an image that vere has no room for.
+func forVere(rec *patch.Record) error {
+	if rec.NewPages <= patch.VereMaxPages {
+		return nil
 	}
-	return snap.summary(), nil
+	return &patch.Defect{Class: patch.ErrMismatch, File: patch.ImageFile, Page: -1, Offset: -1,
+		Want: fmt.Sprintf("at most %d pages", patch.VereMaxPages), Got: fmt.Sprintf("%d pages", rec.NewPages), Reason: "too large for vere"}
 }
 
 // removeAll removes a directory of files that Backup made.

@@ -6,13 +6,15 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"syscall"
 
 	"loomstore/internal/vfs"
 	"loomstore/patch"
 )
 
-// makeDirs makes dir and its missing parents, and returns the directories in
-// which a name was made: creation syncs them (W15).
+// makeDirs makes dir and its missing parents, and returns what it made,
+// outermost first: creation syncs the names (W15).
 func makeDirs(fsys vfs.FS, dir string) ([]string, error) {
 	var missing []string
 	for d := filepath.Clean(dir); ; d = filepath.Dir(d) {
@@ -31,30 +33,56 @@ func makeDirs(fsys vfs.FS, dir string) ([]string, error) {
 			break
 		}
 	}
-	var parents []string
-	for i := len(missing) - 1; i >= 0; i-- {
-		if err := fsys.Mkdir(missing[i], 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-			return nil, err
+	slices.Reverse(missing)
+	for i, d := range missing {
+		if err := fsys.Mkdir(d, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+			return nil, errors.Join(err, removeDirs(fsys, missing[:i]))
 		}
-		parents = append(parents, filepath.Dir(missing[i]))
 	}
-	return parents, nil
+	return missing, nil
+}
+
+// removeDirs removes what makeDirs made, as far as it is empty.
+func removeDirs(fsys vfs.FS, made []string) error {
+	for _, d := range slices.Backward(made) {
+		if err := fsys.Remove(d); errors.Is(err, syscall.ENOTEMPTY) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// syncNames makes the names of dir, of what is in it, and of the directories
+// that makeDirs made for it durable.
+func syncNames(fsys vfs.FS, dir string, made []string) error {
+	dirs := []string{dir}
+	for _, d := range made {
+		dirs = append(dirs, filepath.Dir(d))
+	}
+	for _, d := range dirs {
+		if err := fsys.SyncDir(d); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 var errNotDirectory = errors.New("not a directory")
 
 // create makes an empty store at epoch 0, in a directory that holds nothing or
 // a creation that was cut off.
-func (s *Store) create(parents []string) error {
+func (s *Store) create(made []string) error {
 	rec := &patch.Record{Store: s.o.NewUUID(), LinesHash: patch.LinesHash(nil)}
-	return s.establish(rec, nil, parents)
+	return s.establish(rec, nil, made)
 }
 
 // establish makes image.bin, which holds rec's checkpoint and nothing else, a
 // store: the other files, everything synced, names included, and only then the
 // header, the live mark. Until that is durable the directory is half-created
 // or half-made, and Open begins again.
-func (s *Store) establish(rec *patch.Record, hashes []uint64, parents []string) error {
+func (s *Store) establish(rec *patch.Record, hashes []uint64, made []string) error {
 	anew := os.O_CREATE | os.O_TRUNC
 	if err := s.openFiles([4]int{anew, anew, os.O_CREATE, anew}); err != nil {
 		return err
@@ -64,13 +92,13 @@ func (s *Store) establish(rec *patch.Record, hashes []uint64, parents []string) 
 	copy(control[patch.CopyOffset(rec.Epoch, 0):], block)
 	copy(control[patch.CopyOffset(rec.Epoch, 1):], block)
 	if _, err := s.control.WriteAt(control, 0); err != nil {
-		return fmt.Errorf("write %s: %w", patch.ControlFile, spaceError(patch.ControlFile, int64(len(control)), err))
+		return fmt.Errorf("write %s: %w", patch.ControlFile, s.spaceError(patch.ControlFile, int64(len(control)), err))
 	}
 	if err := s.allocate(s.memory, patch.MemoryFile, 0, s.o.Geometry.BodyLen(bodyChunk)); err != nil {
 		return err
 	}
 	if _, err := s.sums.WriteAt(make([]byte, tableOffset), 0); err != nil {
-		return fmt.Errorf("write %s: %w", patch.SumsFile, spaceError(patch.SumsFile, tableOffset, err))
+		return fmt.Errorf("write %s: %w", patch.SumsFile, s.spaceError(patch.SumsFile, tableOffset, err))
 	}
 	s.cur.Store(rec)
 	s.table = newTable(s.sums, s.o.Geometry, 0)
@@ -80,7 +108,7 @@ func (s *Store) establish(rec *patch.Record, hashes []uint64, parents []string) 
 		all[c] = c
 	}
 	if err := s.table.write(all, len(hashes)); err != nil {
-		return spaceError(patch.SumsFile, sumsLen(len(hashes)), err)
+		return s.spaceError(patch.SumsFile, sumsLen(len(hashes)), err)
 	}
 	s.table.written(len(hashes))
 	for _, f := range []vfs.File{s.image, s.control, s.memory, s.sums} {
@@ -88,10 +116,8 @@ func (s *Store) establish(rec *patch.Record, hashes []uint64, parents []string) 
 			return fmt.Errorf("sync a new store: %w", err)
 		}
 	}
-	for _, dir := range append([]string{s.dir}, parents...) {
-		if err := s.o.FS.SyncDir(dir); err != nil {
-			return fmt.Errorf("sync a new store: %w", err)
-		}
+	if err := syncNames(s.o.FS, s.dir, made); err != nil {
+		return fmt.Errorf("sync a new store: %w", err)
 	}
 	// The live mark.
 	if err := s.writeHeader(rec, true); err != nil {

@@ -105,17 +105,22 @@ func (s *Store) importVereLocked(ctx context.Context, r *reading, report *Report
 	return s.dropApplied()
 }
 
-// lockPier takes the lock by which vere keeps a second process out of a pier,
+// pierLock names the lock by which vere keeps a second process out of a pier,
 // if dir is the snapshot of one.
+func pierLock(dir string) (string, bool, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil || filepath.Base(dir) != "chk" || filepath.Base(filepath.Dir(dir)) != ".urb" {
+		return "", false, err
+	}
+	return filepath.Join(filepath.Dir(filepath.Dir(dir)), ".vere.lock"), true, nil
+}
+
+// lockPier keeps vere out while a pier is imported.
 func (s *Store) lockPier() (unlock func(), err error) {
-	dir, err := filepath.Abs(s.dir)
-	if err != nil {
-		return nil, err
+	name, ok, err := pierLock(s.dir)
+	if err != nil || !ok {
+		return func() {}, err
 	}
-	if filepath.Base(dir) != "chk" || filepath.Base(filepath.Dir(dir)) != ".urb" {
-		return func() {}, nil
-	}
-	name := filepath.Join(filepath.Dir(filepath.Dir(dir)), ".vere.lock")
 	before, err := exists(s.o.FS, name)
 	if err != nil {
 		return nil, err
@@ -133,6 +138,23 @@ func (s *Store) lockPier() (unlock func(), err error) {
 		}
 		_ = lock.Close()
 	}, nil
+}
+
+// pierInUse is the lock's error if vere is running on the pier. It makes
+// nothing, so that it can be asked before anything is changed.
+func (o *Options) pierInUse(dir string) error {
+	name, ok, err := pierLock(dir)
+	if err != nil || !ok {
+		return err
+	}
+	if there, err := exists(o.FS, name); err != nil || !there {
+		return err
+	}
+	lock, err := o.FS.OpenLock(name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(lock.TryLock(0, false), lock.Close())
 }
 
 // setAside renames files that are not used, so that nothing that can not be
@@ -265,7 +287,7 @@ func (s *Store) copyFresh(name string, from vfs.File, size int64) error {
 			break
 		}
 		if _, err = f.WriteAt(buf, off); err != nil {
-			err = spaceError(name, size, err)
+			err = s.spaceError(name, size, err)
 			break
 		}
 	}

@@ -2,6 +2,7 @@ package image
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 
@@ -98,9 +99,11 @@ func (info *Info) fromNative(x *examination) {
 
 // Patches is what control.bin and memory.bin hold, for looking at.
 type Patches struct {
-	Records []RecordAt
-	Lines   []patch.Line // of the newest record, nil if the body is bad
-	BodyErr error        // why Lines is nil
+	Layout  Layout           // LayoutLoom or LayoutVere
+	Records []RecordAt       // empty in a vere snapshot
+	Lines   []patch.Line     // of the newest record, nil if the body is bad
+	Vere    *patch.VerePatch // of a vere snapshot, for its lines; nil if there is none that is good
+	BodyErr error            // why Lines or Vere is nil, if one is to be expected
 }
 
 // RecordAt is one of the four blocks of control.bin.
@@ -121,10 +124,15 @@ func InspectPatches(dir string, options *Options) (*Patches, error) {
 	if err := storeExists(o, dir); err != nil {
 		return nil, err
 	}
-	r := &reading{o: o, x: new(examination)}
+	r := &reading{o: o, ctx: context.Background(), x: new(examination)}
 	defer r.close()
 	if err := r.open(dir); err != nil {
 		return nil, err
+	}
+	if _, ours, err := r.ownControl(); err != nil {
+		return nil, err
+	} else if r.sums == nil && !ours {
+		return r.verePatches(dir)
 	}
 	if r.control == nil {
 		return nil, &patch.Defect{Class: patch.ErrDamaged, File: patch.ControlFile, Page: -1, Offset: -1, Reason: "missing"}
@@ -133,7 +141,7 @@ func InspectPatches(dir string, options *Options) (*Patches, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := new(Patches)
+	p := &Patches{Layout: LayoutLoom}
 	for slot := range control.Slots {
 		for c, copied := range control.Slots[slot] {
 			p.Records = append(p.Records, RecordAt{Offset: patch.CopyOffset(uint64(slot), c), Record: copied.Record, Zero: copied.Zero})
@@ -148,6 +156,18 @@ func InspectPatches(dir string, options *Options) (*Patches, error) {
 		p.BodyErr = &patch.Defect{Class: patch.ErrDamaged, File: patch.MemoryFile, Page: -1, Offset: -1, Reason: "missing"}
 	} else if body, p.BodyErr = patch.ReadBody(r.memory, r.memoryLen, best, o.Geometry); p.BodyErr == nil {
 		p.Lines = body.Lines
+	}
+	return p, nil
+}
+
+// verePatches is InspectPatches of a vere snapshot.
+func (r *reading) verePatches(dir string) (*Patches, error) {
+	if err := r.classify(dir); err != nil {
+		return nil, err
+	}
+	p := &Patches{Layout: LayoutVere, Vere: r.x.vere.Patch, BodyErr: r.x.vere.Err}
+	if p.Vere == nil && p.BodyErr == nil && r.control != nil {
+		p.BodyErr = errors.New(r.x.vere.Reason)
 	}
 	return p, nil
 }

@@ -64,7 +64,10 @@ func Open(ctx context.Context, dir string, options *Options) (_ *Store, _ Report
 	} else if err := storeExists(o, s.dir); err != nil {
 		return nil, Report{}, err
 	}
-	if s.lock, err = lockStoreDir(o.FS, s.dir); err != nil {
+	if report, err := refuseUnlocked(ctx, o, s.dir); err != nil {
+		return nil, report, err
+	}
+	if s.lock, err = lockStoreDir(o.FS, s.dir, true); err != nil {
 		return nil, Report{}, err
 	}
 	r, err := examine(ctx, o, s.dir)
@@ -74,6 +77,10 @@ func Open(ctx context.Context, dir string, options *Options) (_ *Store, _ Report
 	defer r.close()
 	report, err := r.plan(s.dir)
 	if err != nil {
+		return nil, report, err
+	}
+	// Only now, so that a refusal leaves the lock file too as it was.
+	if err := s.lock.SetOwner(os.Getpid()); err != nil {
 		return nil, report, err
 	}
 	if err := s.carryOut(ctx, r, &report, made); err != nil {
@@ -88,8 +95,47 @@ func Open(ctx context.Context, dir string, options *Options) (_ *Store, _ Report
 	return s, report, nil
 }
 
-// Examine says what Open would do, and does nothing. It creates no file; where
-// there is a lock file it takes the store's lock meanwhile.
+// refuseUnlocked refuses a directory that has no lock file before Open would
+// make one: a refusal changes nothing, the list of files included. What it
+// accepts is looked at again under the lock.
+func refuseUnlocked(ctx context.Context, o *Options, dir string) (Report, error) {
+	name := filepath.Join(dir, LockFile)
+	if locked, err := exists(o.FS, name); locked || err != nil {
+		return Report{}, err
+	}
+	if err := storeExists(o, dir); errors.Is(err, ErrNotStore) {
+		return Report{}, nil // to be created
+	} else if err != nil {
+		return Report{}, err
+	}
+	report, err := look(ctx, o, dir)
+	if err == nil {
+		return Report{}, nil
+	}
+	// Somebody may have opened the store meanwhile and be at work on it.
+	if locked, statErr := exists(o.FS, name); locked && statErr == nil {
+		return Report{}, nil
+	}
+	return report, err
+}
+
+// look examines dir and plans.
+func look(ctx context.Context, o *Options, dir string) (Report, error) {
+	r, err := examine(ctx, o, dir)
+	if err != nil {
+		return Report{}, err
+	}
+	defer r.close()
+	report, err := r.plan(dir)
+	if err == nil && r.x.kind == kindVere {
+		err = o.pierInUse(dir)
+	}
+	return report, err
+}
+
+// Examine says what Open would do, and does nothing. It writes nothing and
+// creates no file; where there is a lock file it shares the store's lock
+// meanwhile, which keeps an owner out.
 func Examine(ctx context.Context, dir string, options *Options) (Report, error) {
 	o := options.withDefaults()
 	dir, err := Resolve(o.FS, dir)
@@ -102,18 +148,13 @@ func Examine(ctx context.Context, dir string, options *Options) (Report, error) 
 	if locked, err := exists(o.FS, filepath.Join(dir, LockFile)); err != nil {
 		return Report{}, err
 	} else if locked {
-		lock, err := lockStoreDir(o.FS, dir)
+		lock, err := lockStoreDir(o.FS, dir, false)
 		if err != nil {
 			return Report{}, err
 		}
 		defer lock.Close()
 	}
-	r, err := examine(ctx, o, dir)
-	if err != nil {
-		return Report{}, err
-	}
-	defer r.close()
-	return r.plan(dir)
+	return look(ctx, o, dir)
 }
 
 // storeExists is ErrNotStore for a directory that is missing or holds no file
@@ -131,15 +172,12 @@ func storeExists(o *Options, dir string) error {
 	return cerrors.WithHint(fmt.Errorf("%s: %w", dir, ErrNotStore), "give the directory that holds image.bin, or a pier with .urb/chk in it")
 }
 
-func lockStoreDir(fsys vfs.FS, dir string) (vfs.Lock, error) {
+func lockStoreDir(fsys vfs.FS, dir string, exclusive bool) (vfs.Lock, error) {
 	lock, err := fsys.OpenLock(filepath.Join(dir, LockFile))
 	if err != nil {
 		return nil, err
 	}
-	if err := lock.TryLock(lockStore, true); err != nil {
-		return nil, errors.Join(err, lock.Close())
-	}
-	if err := lock.SetOwner(os.Getpid()); err != nil {
+	if err := lock.TryLock(lockStore, exclusive); err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
 	return lock, nil

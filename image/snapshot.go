@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"time"
 
+	cerrors "github.com/cockroachdb/errors"
+
 	"loomstore/internal/checksum"
 	"loomstore/internal/vfs"
 	"loomstore/patch"
@@ -24,7 +26,10 @@ type snapshot struct {
 	o        *Options
 	ctx      context.Context
 	dir      string
+	quick    bool     // reads no page of the image
 	dst      vfs.File // gets the pages, if not nil
+	dstDir   string   // where dst lies
+	dstBytes int64    // how long it will be, as far as known
 	defect   func(*patch.Defect)
 	progress func(done, total int)
 
@@ -63,10 +68,11 @@ func (s *snapshot) take() error {
 
 // readAll hashes every page, and copies it to dst, without a lock.
 func (s *snapshot) readAll(r *reading) ([]uint64, error) {
-	if r.image == nil {
+	if r.image == nil || s.quick {
 		return nil, nil
 	}
 	pages := int((r.imageLen + int64(s.o.Geometry.PageSize) - 1) / int64(s.o.Geometry.PageSize))
+	s.dstBytes = int64(pages) * int64(s.o.Geometry.PageSize)
 	hashes := make([]uint64, pages)
 	scan := s.o.scanner()
 	if s.progress != nil {
@@ -91,7 +97,7 @@ func (s *snapshot) put(page int, content []byte) error {
 		return nil
 	}
 	if _, err := s.dst.WriteAt(content, int64(page)*int64(len(content))); err != nil {
-		return fmt.Errorf("copy page %d: %w", page, spaceError(patch.ImageFile, int64(len(content)), err))
+		return fmt.Errorf("copy page %d: %w", page, s.o.spaceError(s.dstDir, patch.ImageFile, s.dstBytes, err))
 	}
 	return nil
 }
@@ -131,6 +137,30 @@ func (s *snapshot) settle(r *reading, read []uint64) error {
 	if err := s.expect(r, h, body); err != nil {
 		return err
 	}
+	size := s.o.Geometry.PageSize
+	if s.quick {
+		err = s.checkPending(h, body)
+	} else {
+		err = s.checkPages(r, body, read)
+	}
+	if err != nil {
+		return err
+	}
+	if want := int64(s.rec.NewPages) * int64(size); body == nil && r.imageLen != want {
+		s.report(lengthDefect(patch.ImageFile, want, want, r.imageLen))
+	}
+	if got := digestOf(s.hashes); got != s.rec.NewDigest {
+		s.report(&patch.Defect{Class: patch.ErrDamaged, File: patch.SumsFile, Page: -1, Offset: tableOffset,
+			Want: s.rec.NewDigest.String(), Got: got.String(), Reason: "digest of the table"})
+	}
+	if s.dst != nil {
+		return s.dst.Truncate(int64(s.rec.NewPages) * int64(size))
+	}
+	return nil
+}
+
+// checkPages looks again at every page that did not have the right hash.
+func (s *snapshot) checkPages(r *reading, body *patch.Body, read []uint64) error {
 	page := make([]byte, s.o.Geometry.PageSize)
 	for p, want := range s.hashes {
 		if p < len(read) && read[p] == want {
@@ -140,15 +170,22 @@ func (s *snapshot) settle(r *reading, read []uint64) error {
 			return err
 		}
 	}
-	if want := int64(s.rec.NewPages) * int64(len(page)); body == nil && r.imageLen != want {
-		s.report(lengthDefect(patch.ImageFile, want, want, r.imageLen))
+	return nil
+}
+
+// checkPending reads the pages of a patch that is not in the image yet.
+func (s *snapshot) checkPending(h *patch.Header, body *patch.Body) error {
+	if body == nil || h.Epoch == s.rec.Epoch {
+		return nil
 	}
-	if got := digestOf(s.hashes); got != s.rec.NewDigest {
-		s.report(&patch.Defect{Class: patch.ErrDamaged, File: patch.SumsFile, Page: -1, Offset: tableOffset,
-			Want: s.rec.NewDigest.String(), Got: got.String(), Reason: "digest of the table"})
-	}
-	if s.dst != nil {
-		return s.dst.Truncate(int64(s.rec.NewPages) * int64(len(page)))
+	page := make([]byte, s.o.Geometry.PageSize)
+	for i := range body.Lines {
+		if err := s.ctx.Err(); err != nil {
+			return err
+		}
+		if err := body.ReadPages(i, 1, page); err != nil {
+			s.report(asDefect(patch.MemoryFile, err))
+		}
 	}
 	return nil
 }
@@ -164,25 +201,27 @@ func (s *snapshot) header(r *reading) (*patch.Header, error) {
 		}
 	}
 	if hs.newest == nil {
-		if layout, err := s.foreign(r); layout != "" || err != nil {
-			return nil, err
-		}
-		s.report(&patch.Defect{Class: patch.ErrDamaged, File: patch.SumsFile, Page: -1, Offset: 0, Want: "a valid header", Reason: "no header"})
+		return nil, s.unlike(r)
 	}
 	return hs.newest, nil
 }
 
-// foreign is an error for a directory that is whole but not ours.
-func (s *snapshot) foreign(r *reading) (Layout, error) {
-	if r.sums == nil && r.control == nil && r.memory == nil && r.image == nil {
-		return "", fmt.Errorf("%s: %w", s.dir, ErrNotStore)
+// unlike reports a store of ours that has lost its header, and is an error for
+// what never had one.
+func (s *snapshot) unlike(r *reading) error {
+	if err := r.classify(s.dir); err != nil {
+		return s.sort(err)
 	}
-	_, ours, err := r.ownControl()
-	if err != nil || ours || r.sums != nil {
-		return "", err
+	d := &patch.Defect{Class: patch.ErrMismatch, File: patch.SumsFile, Page: -1, Offset: -1, Want: "a loom store", Reason: "there are no page hashes to compare with"}
+	switch r.x.kind {
+	case kindEmpty, kindHalfCreated:
+		return fmt.Errorf("%w: nothing, or a creation that was cut off before its end", ErrNotStore)
+	case kindHalfMade:
+		d.Got = "an import that was cut off before its end"
+	default:
+		d.Got = "a vere snapshot"
 	}
-	return LayoutVere, &patch.Defect{Class: patch.ErrMismatch, File: patch.SumsFile, Page: -1, Offset: -1,
-		Want: "a loom store", Got: "a vere snapshot, which has no page hashes", Reason: "missing"}
+	return cerrors.WithHint(error(d), "loomctl recover makes it a store")
 }
 
 // record is the newest commit record, if it belongs to the header; else what

@@ -7,7 +7,6 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
-
 	"syscall"
 
 	"loomstore/internal/checksum"
@@ -68,11 +67,11 @@ func (s *Store) Stage(ctx context.Context, c Change) (*Staged, error) {
 	}
 	lines, err := s.writeBody(ctx, rec, c)
 	if err != nil {
-		return nil, fmt.Errorf("write the body of checkpoint %d: %w", rec.Epoch, spaceError(patch.MemoryFile, length, err))
+		return nil, fmt.Errorf("write the body of checkpoint %d: %w", rec.Epoch, s.spaceError(patch.MemoryFile, length, err))
 	}
 	if len(c.Pages) > 0 {
 		if err := s.memory.Sync(); err != nil {
-			return nil, fmt.Errorf("sync the body of checkpoint %d: %w", rec.Epoch, spaceError(patch.MemoryFile, length, err))
+			return nil, fmt.Errorf("sync the body of checkpoint %d: %w", rec.Epoch, s.spaceError(patch.MemoryFile, length, err))
 		}
 	}
 	return &Staged{rec: rec, body: patch.NewBody(s.memory, rec, lines, g)}, nil
@@ -191,13 +190,23 @@ func (s *Store) allocate(f vfs.File, name string, off, n int64) error {
 	if errors.Is(err, errors.ErrUnsupported) {
 		return nil // the space can not be promised here; the apply may have to wait for it
 	}
-	return spaceError(name, n, err)
+	return s.spaceError(name, n, err)
 }
 
 // spaceError makes a full disk a *NoSpaceError.
-func spaceError(name string, need int64, err error) error {
-	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
-		return &NoSpaceError{File: name, Need: need, Available: -1, Err: err}
+func (s *Store) spaceError(name string, need int64, err error) error {
+	return s.o.spaceError(s.dir, name, need, err)
+}
+
+func (o *Options) spaceError(dir, name string, need int64, err error) error {
+	if !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.EDQUOT) {
+		return err
 	}
-	return err
+	available := int64(-1)
+	if f, ok := o.FS.(vfs.Freer); ok {
+		if n, err := f.Free(dir); err == nil {
+			available = n
+		}
+	}
+	return &NoSpaceError{File: name, Need: need, Available: available, Err: err}
 }

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"syscall"
 
 	"loomstore/internal/checksum"
 	"loomstore/internal/vfs"
@@ -138,10 +139,12 @@ func pageDefect(page int, off int64, want, got uint64) *patch.Defect {
 }
 
 // Resolve returns where a store lies: dir itself, or .urb/chk in it if dir is
-// the root of a pier.
+// the root of a pier. ErrNotStore if dir is a file.
 func Resolve(fsys vfs.FS, dir string) (string, error) {
 	info, err := fsys.Stat(filepath.Join(dir, ".urb"))
 	switch {
+	case errors.Is(err, syscall.ENOTDIR):
+		return "", fmt.Errorf("%s: %w: not a directory", dir, ErrNotStore)
 	case errors.Is(err, fs.ErrNotExist):
 		return dir, nil
 	case err != nil:

@@ -7,10 +7,12 @@ package command
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -42,14 +44,24 @@ type streams struct {
 func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	s := &streams{in: stdin, out: stdout, err: stderr}
+	out := &counter{Writer: stdout}
+	s := &streams{in: stdin, out: out, err: stderr}
 	root := newRoot(s)
 	root.SetArgs(args[1:])
-	err := root.ExecuteContext(ctx)
+	c, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return ExitOK
 	}
-	return s.report(err)
+	if _, ok := errors.AsType[*exitError](err); c == root && !ok {
+		err = unknownCommand(root, args[1:], err) // nothing else of the root fails
+	}
+	code := s.report(err)
+	if out.n == 0 && wantsJSON(c, args, code) {
+		if err := s.document(newFailure(code, err)); err != nil {
+			return ExitFailure
+		}
+	}
+	return code
 }
 
 func newRoot(s *streams) *cobra.Command {
@@ -58,6 +70,10 @@ func newRoot(s *streams) *cobra.Command {
 		Short:         "run, inspect, verify and back up loom stores",
 		SilenceErrors: true,
 		SilenceUsage:  true,
+		RunE: func(*cobra.Command, []string) error {
+			return &exitError{code: ExitUsage, err: errors.New("no command given"), hint: "see 'loomctl --help'"}
+		},
+		DisableSuggestions: true, // unknownCommand makes them
 	}
 	root.SetIn(s.in)
 	root.SetOut(s.out)
@@ -66,6 +82,14 @@ func newRoot(s *streams) *cobra.Command {
 		return &exitError{code: ExitUsage, err: err, hint: "see '" + c.CommandPath() + " --help'"}
 	})
 	root.AddCommand(
+		newInfo(s),
+		newVerify(s),
+		newRecover(s),
+		newBackup(s),
+		newRestore(s),
+		newExport(s),
+		newPatch(s),
+		newCompletion(s),
 		newClock(s),
 		newRing(s),
 		newVersion(s),
@@ -73,6 +97,21 @@ func newRoot(s *streams) *cobra.Command {
 		newVMBus(s),
 	)
 	return root
+}
+
+// unknownCommand is cobra's error with a hint of what may have been meant.
+func unknownCommand(root *cobra.Command, args []string, err error) error {
+	e := &exitError{code: ExitUsage, err: err, hint: "see 'loomctl --help'"}
+	for _, a := range args {
+		if strings.HasPrefix(a, "-") {
+			continue
+		}
+		if near := root.SuggestionsFor(a); len(near) > 0 {
+			e.hint = "did you mean " + strings.Join(near, " or ") + "?"
+		}
+		break
+	}
+	return e
 }
 
 // exitError is an error with the exit code and the hint it deserves. Commands
@@ -97,12 +136,15 @@ func usageArgs(check cobra.PositionalArgs) cobra.PositionalArgs {
 	}
 }
 
-// report prints err and its hint on stderr and returns the exit code.
+// report prints err and its hint on stderr, every line under the name of its
+// kind, and returns the exit code.
 func (s *streams) report(err error) int {
 	code, hint := classify(err)
-	fmt.Fprintf(s.err, "loomctl: %v\n", err)
-	if hint != "" {
-		fmt.Fprintf(s.err, "hint: %s\n", hint)
+	for line := range strings.Lines(message(code, err)) {
+		fmt.Fprintf(s.err, "loomctl: %s\n", strings.TrimSuffix(line, "\n"))
+	}
+	for line := range strings.Lines(hint) {
+		fmt.Fprintf(s.err, "hint: %s\n", strings.TrimSuffix(line, "\n"))
 	}
 	return code
 }

@@ -47,6 +47,13 @@ type FS interface {
 	OpenLock(name string) (Lock, error)
 }
 
+// Freer is a file system that knows how much room it has.
+type Freer interface {
+	// Free returns the bytes that this process may still allocate in the file
+	// system of directory name.
+	Free(name string) (int64, error)
+}
+
 // File is an open regular file. ReadAt and WriteAt are as in package io: fewer
 // bytes than asked always come with an error. All methods are safe for
 // concurrent use on disjoint ranges.

@@ -3,6 +3,7 @@ package memfs
 import (
 	"errors"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -26,7 +27,10 @@ type FS struct {
 	unlocked chan struct{}
 }
 
-var _ vfs.FS = (*FS)(nil)
+var (
+	_ vfs.FS    = (*FS)(nil)
+	_ vfs.Freer = (*FS)(nil)
+)
 
 // New returns an empty file system without a limit.
 func New() *FS { return &FS{root: new(dir), unlocked: make(chan struct{})} }
@@ -54,6 +58,16 @@ func (m *FS) room() int64 {
 		return 1<<63 - 1
 	}
 	return max(0, m.capacity/chunkSize-m.used)
+}
+
+// Free returns the bytes left of the capacity, whatever the directory.
+func (m *FS) Free(string) (int64, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.capacity == 0 {
+		return math.MaxInt64, nil
+	}
+	return m.room() * chunkSize, nil
 }
 
 // change does f to in, and keeps count of the space.

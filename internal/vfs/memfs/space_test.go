@@ -118,3 +118,12 @@ func TestHugeOffsets(t *testing.T) {
 		}
 	}
 }
+
+func TestFree(t *testing.T) {
+	m := New()
+	m.SetCapacity(4*chunkSize + 100)
+	write(t, open(t, m, "f"), "x", 0)
+	if free, err := m.Free("."); err != nil || free != 3*chunkSize {
+		t.Errorf("%d bytes free, %v; want %d", free, err, 3*chunkSize)
+	}
+}
