@@ -40,6 +40,10 @@ var (
 	ErrInDoubt = image.ErrInDoubt
 )
 
+// NoSpaceError says how much could not be reserved, and for which file. It is
+// ErrNoSpace.
+type NoSpaceError = image.NoSpaceError
+
 // PageError is a page of the arena that could not be accessed. It wraps
 // ErrPage, or guard.ErrExhausted where the guard page was hit without room.
 type PageError struct {

@@ -450,3 +450,33 @@ func (s *switchable) Inject(op errorfs.Op) *errorfs.Fault {
 	}
 	return &errorfs.Fault{Err: s.err}
 }
+
+// The size of the arena may change from run to run, a pending patch or not:
+// nothing on disk depends on it.
+func TestAnotherArenaSize(t *testing.T) {
+	dir := t.TempDir()
+	bad := &switchable{err: syscall.EIO, kind: vfs.Sync, name: "image.bin"}
+	l, err := loom.Open(dir, &loom.Options{Size: 64 * page, FS: errorfs.New(vfs.OS, bad)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Bytes()[9*page] = 9
+	bad.set(true)
+	save(t, l)
+	if err := l.Close(); !errors.Is(err, syscall.EIO) {
+		t.Fatalf("Close over a failed apply: %v", err)
+	}
+	if _, err := loom.Open(dir, &loom.Options{Size: 8 * page}); !errors.Is(err, loom.ErrMismatch) {
+		t.Fatalf("too small an arena for the pending patch: %v", err)
+	}
+	for _, pages := range []int64{10, 1000, 16} {
+		l, err := loom.Open(dir, &loom.Options{Size: pages * page, VerifyFull: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if l.Bytes()[9*page] != 9 {
+			t.Fatalf("an arena of %d pages holds %d", pages, l.Bytes()[9*page])
+		}
+		shut(t, l)
+	}
+}
