@@ -87,7 +87,7 @@ func copyStore(ctx context.Context, o *Options, src, dst string, empty bool, pro
 	if err != nil {
 		return BackupReport{}, errors.Join(err, removeAll(o.FS, partial), removeDirs(o.FS, made))
 	}
-	return report, syncNames(o.FS, filepath.Dir(dst), made)
+	return report, syncNames(o.FS, filepath.Dir(dst))
 }
 
 // backupInto fills the directory dir and makes it durable.
@@ -105,7 +105,7 @@ func backupInto(ctx context.Context, o *Options, src, dir string, progress func(
 	rec.OldPages, rec.OldDigest = rec.NewPages, rec.NewDigest
 	rec.Lines, rec.BodyOffset, rec.LinesHash, rec.Rewrite = 0, 0, patch.LinesHash(nil), 0
 	s := &Store{o: o, dir: dir}
-	err = s.establish(&rec, snap.hashes, nil)
+	err = s.establish(&rec, snap.hashes)
 	report := snap.summary()
 	report.Copy = rec.Store
 	return report, errors.Join(err, s.closeFiles())
@@ -187,7 +187,7 @@ func export(ctx context.Context, o *Options, src, chk string, progress func(done
 	if err != nil {
 		return BackupReport{}, errors.Join(err, o.FS.Remove(partial), removeDirs(o.FS, made))
 	}
-	return snap.summary(), syncNames(o.FS, chk, made)
+	return snap.summary(), syncNames(o.FS, chk)
 }
 
 // forVere refuses an image that vere has no room for.

@@ -13,8 +13,11 @@ import (
 	"loomstore/patch"
 )
 
-// makeDirs makes dir and its missing parents, and returns what it made,
-// outermost first: creation syncs the names (W15).
+// makeDirs makes dir and its missing parents, each durable before the next is
+// made in it (W15), and returns what it made, outermost first. A process that
+// is killed on the way leaves at most one directory whose own name is not
+// durable, the deepest: so whoever finds directories begins by syncing the one
+// above.
 func makeDirs(fsys vfs.FS, dir string) ([]string, error) {
 	var missing []string
 	for d := filepath.Clean(dir); ; d = filepath.Dir(d) {
@@ -33,9 +36,19 @@ func makeDirs(fsys vfs.FS, dir string) ([]string, error) {
 			break
 		}
 	}
+	if len(missing) == 0 {
+		return nil, nil
+	}
 	slices.Reverse(missing)
+	if err := syncName(fsys, filepath.Dir(missing[0])); err != nil {
+		return nil, err
+	}
 	for i, d := range missing {
-		if err := fsys.Mkdir(d, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		err := fsys.Mkdir(d, 0o700)
+		if err == nil || errors.Is(err, fs.ErrExist) {
+			err = fsys.SyncDir(filepath.Dir(d))
+		}
+		if err != nil {
 			return nil, errors.Join(err, removeDirs(fsys, missing[:i]))
 		}
 	}
@@ -54,45 +67,53 @@ func removeDirs(fsys vfs.FS, made []string) error {
 	return nil
 }
 
-// syncNames makes the names of dir, of what is in it, and of the directories
-// that makeDirs made for it durable.
-func syncNames(fsys vfs.FS, dir string, made []string) error {
-	dirs := []string{dir}
-	for _, d := range made {
-		dirs = append(dirs, filepath.Dir(d))
+// syncNames makes the names in dir durable, and dir's own.
+func syncNames(fsys vfs.FS, dir string) error {
+	if err := fsys.SyncDir(dir); err != nil {
+		return err
 	}
-	for _, d := range dirs {
-		if err := fsys.SyncDir(d); err != nil {
-			return err
-		}
+	return syncName(fsys, dir)
+}
+
+// syncName makes durable the name of a directory that was found. If the one
+// above may not be read, it is nothing that a killed process of ours has made.
+func syncName(fsys vfs.FS, dir string) error {
+	err := fsys.SyncDir(filepath.Dir(dir))
+	if errors.Is(err, fs.ErrPermission) {
+		return nil
 	}
-	return nil
+	return err
 }
 
 var errNotDirectory = errors.New("not a directory")
 
 // create makes an empty store at epoch 0, in a directory that holds nothing or
 // a creation that was cut off.
-func (s *Store) create(made []string) error {
+func (s *Store) create() error {
+	if err := syncName(s.o.FS, s.dir); err != nil {
+		return err
+	}
 	rec := &patch.Record{Store: s.o.NewUUID(), LinesHash: patch.LinesHash(nil)}
-	return s.establish(rec, nil, made)
+	return s.establish(rec, nil)
 }
 
 // establish makes image.bin, which holds rec's checkpoint and nothing else, a
 // store: the other files, everything synced, names included, and only then the
 // header, the live mark. Until that is durable the directory is half-created
 // or half-made, and Open begins again.
-func (s *Store) establish(rec *patch.Record, hashes []uint64, made []string) error {
+func (s *Store) establish(rec *patch.Record, hashes []uint64) error {
 	anew := os.O_CREATE | os.O_TRUNC
 	if err := s.openFiles([4]int{anew, anew, os.O_CREATE, anew}); err != nil {
 		return err
 	}
-	control := make([]byte, patch.ControlSize)
+	// The other slot is never written: whatever a power cut makes of the bytes
+	// in flight, zeros there say that no checkpoint was begun.
+	if err := s.control.Truncate(patch.ControlSize); err != nil {
+		return fmt.Errorf("resize %s: %w", patch.ControlFile, err)
+	}
 	block := rec.Marshal(s.o.Geometry)
-	copy(control[patch.CopyOffset(rec.Epoch, 0):], block)
-	copy(control[patch.CopyOffset(rec.Epoch, 1):], block)
-	if _, err := s.control.WriteAt(control, 0); err != nil {
-		return fmt.Errorf("write %s: %w", patch.ControlFile, s.spaceError(patch.ControlFile, int64(len(control)), err))
+	if _, err := s.control.WriteAt(append(block, block...), patch.CopyOffset(rec.Epoch, 0)); err != nil {
+		return fmt.Errorf("write %s: %w", patch.ControlFile, s.spaceError(patch.ControlFile, patch.ControlSize, err))
 	}
 	if err := s.allocate(s.memory, patch.MemoryFile, 0, s.o.Geometry.BodyLen(bodyChunk)); err != nil {
 		return err
@@ -116,7 +137,7 @@ func (s *Store) establish(rec *patch.Record, hashes []uint64, made []string) err
 			return fmt.Errorf("sync a new store: %w", err)
 		}
 	}
-	if err := syncNames(s.o.FS, s.dir, made); err != nil {
+	if err := s.o.FS.SyncDir(s.dir); err != nil {
 		return fmt.Errorf("sync a new store: %w", err)
 	}
 	// The live mark.

@@ -99,7 +99,7 @@ func (s *Store) importVereLocked(ctx context.Context, r *reading, report *Report
 	rec := &patch.Record{Store: s.o.NewUUID(), NewPages: len(hashes), Low: int64(len(hashes)) * int64(s.o.Geometry.PageSize),
 		NewDigest: digestOf(hashes), LinesHash: patch.LinesHash(nil)}
 	rec.OldPages, rec.OldDigest = rec.NewPages, rec.NewDigest
-	if err := s.establish(rec, hashes, nil); err != nil {
+	if err := s.establish(rec, hashes); err != nil {
 		return err
 	}
 	return s.dropApplied()

@@ -56,9 +56,8 @@ func Open(ctx context.Context, dir string, options *Options) (_ *Store, _ Report
 			err = errors.Join(err, s.closeFiles())
 		}
 	}()
-	var made []string
 	if o.Create {
-		if made, err = makeDirs(o.FS, s.dir); err != nil {
+		if _, err := makeDirs(o.FS, s.dir); err != nil {
 			return nil, Report{}, err
 		}
 	} else if err := storeExists(o, s.dir); err != nil {
@@ -83,7 +82,7 @@ func Open(ctx context.Context, dir string, options *Options) (_ *Store, _ Report
 	if err := s.lock.SetOwner(os.Getpid()); err != nil {
 		return nil, report, err
 	}
-	if err := s.carryOut(ctx, r, &report, made); err != nil {
+	if err := s.carryOut(ctx, r, &report); err != nil {
 		return nil, report, err
 	}
 	if o.Full {
@@ -223,13 +222,13 @@ func (r *reading) plan(dir string) (Report, error) {
 
 // carryOut does what the examination found to be done and leaves s open at the
 // last committed checkpoint, applied.
-func (s *Store) carryOut(ctx context.Context, r *reading, report *Report, made []string) error {
+func (s *Store) carryOut(ctx context.Context, r *reading, report *Report) error {
 	x := r.x
 	switch x.kind {
 	case kindEmpty, kindHalfCreated:
-		return s.create(made)
+		return s.create()
 	case kindHalfMade:
-		if err := s.establish(x.half, x.hashes, nil); err != nil {
+		if err := s.establish(x.half, x.hashes); err != nil {
 			return err
 		}
 		return s.dropApplied()
