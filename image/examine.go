@@ -30,7 +30,7 @@ type examination struct {
 	kind    kind
 	verdict patch.Verdict     // native: what recovery does
 	control *patch.Control    // native: nil if missing
-	header  *patch.Header     // native: the live header
+	header  *patch.Header     // native: the live header; nil if it was lost
 	body    *patch.Body       // native: the body of the record, if it was read
 	hashes  []uint64          // of all pages, if a proof needed them
 	vere    patch.VereVerdict // vere: what import does
@@ -190,20 +190,22 @@ func isZero(b []byte) bool {
 	return true
 }
 
-// halfMade is for our control.bin and an image without a live mark: an import
-// cut off just before its end, if the image is what the record says.
+// halfMade is for a commit record without a live mark: an import cut off just
+// before its end, if the record is the first; else a store whose header was
+// lost. Both go on only if the image is what the record says.
 func (r *reading) halfMade() error {
-	noMark := &patch.Defect{Class: patch.ErrDamaged, File: patch.SumsFile, Page: -1, Offset: 0,
-		Want: "a valid header", Reason: "no header beside a commit record"}
 	c, err := patch.ReadControl(r.control, r.controlLen, r.o.Geometry)
 	if err != nil {
-		return errors.Join(noMark, err)
+		return err
 	}
 	best := c.Best()
 	if best == nil || best.Epoch != 0 || !c.Fresh() {
-		return noMark
+		r.x.kind = kindNative
+		return r.native()
 	}
 	if err := r.imageFits(best.NewPages, best.NewDigest); err != nil {
+		noMark := &patch.Defect{Class: patch.ErrDamaged, File: patch.SumsFile, Page: -1, Offset: 0,
+			Want: "a valid header", Reason: "no header beside a commit record"}
 		return errors.Join(noMark, err)
 	}
 	r.x.kind, r.x.half = kindHalfMade, best

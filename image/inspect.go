@@ -85,9 +85,10 @@ func Inspect(ctx context.Context, dir string, options *Options) (*Info, error) {
 }
 
 func (info *Info) fromNative(x *examination) {
-	h := x.header
-	info.Applied, info.Clean = h.Epoch, h.Clean && x.verdict.Step == patch.Nothing
-	info.State = State{Store: h.Store, Epoch: h.Epoch, Pages: h.Pages, Low: h.Low, Digest: h.Digest, App: h.App}
+	if h := x.header; h != nil {
+		info.Applied, info.Clean = h.Epoch, h.Clean && x.verdict.Step == patch.Nothing
+		info.State = State{Store: h.Store, Epoch: h.Epoch, Pages: h.Pages, Low: h.Low, Digest: h.Digest, App: h.App}
+	}
 	if x.control == nil {
 		return
 	}

@@ -197,10 +197,15 @@ func (r *reading) plan(dir string) (Report, error) {
 		v := x.verdict
 		report.Reason = v.Reason
 		if v.Step == patch.Refuse {
-			return Report{Action: ActionRefused, Epoch: x.header.Epoch, Reason: v.Reason}, fmt.Errorf("%s: %w", dir, v.Err)
+			report.Action = ActionRefused
+			if x.header != nil {
+				report.Epoch = x.header.Epoch
+			}
+			return report, fmt.Errorf("%s: %w", dir, v.Err)
 		}
-		report.Epoch, report.Pages = x.header.Epoch, x.header.Pages
-		if v.Step != patch.Nothing {
+		if v.Step == patch.Nothing {
+			report.Epoch, report.Pages = x.header.Epoch, x.header.Pages
+		} else {
 			report.Action, report.Epoch, report.Pages, report.PatchPages = ActionApplied, v.Record.Epoch, v.Record.NewPages, v.Record.Lines
 		}
 	case kindVere:

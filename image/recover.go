@@ -13,11 +13,11 @@ import (
 // anywhere and is decided anew by the next Open (R3).
 func (s *Store) recover(ctx context.Context, r *reading) error {
 	x, v := r.x, r.x.verdict
-	// A missing memory.bin or image.bin was judged by what it should hold.
-	if err := s.openFiles([4]int{0, os.O_CREATE, os.O_CREATE, 0}); err != nil {
+	// A missing file was judged by what it should hold.
+	if err := s.openFiles([4]int{0, os.O_CREATE, os.O_CREATE, os.O_CREATE}); err != nil {
 		return err
 	}
-	if r.memory == nil || r.image == nil {
+	if r.memory == nil || r.image == nil || r.sums == nil {
 		if err := s.o.FS.SyncDir(s.dir); err != nil {
 			return err
 		}
@@ -25,7 +25,7 @@ func (s *Store) recover(ctx context.Context, r *reading) error {
 	if v.Step == patch.Nothing {
 		s.table = newTable(s.sums, s.o.Geometry, x.header.Pages)
 		s.cur.Store(x.control.Best())
-		s.clean = true
+		s.clean, s.found = true, true
 		return nil
 	}
 	rec := v.Record

@@ -65,6 +65,9 @@ func (s *Store) Stage(ctx context.Context, c Change) (*Staged, error) {
 	if err := s.reserve(rec, c.Pages, length); err != nil {
 		return nil, err
 	}
+	if err := s.secureHeader(); err != nil {
+		return nil, err
+	}
 	lines, err := s.writeBody(ctx, rec, c)
 	if err != nil {
 		return nil, fmt.Errorf("write the body of checkpoint %d: %w", rec.Epoch, s.spaceError(patch.MemoryFile, length, err))
@@ -75,6 +78,25 @@ func (s *Store) Stage(ctx context.Context, c Change) (*Staged, error) {
 		}
 	}
 	return &Staged{rec: rec, body: patch.NewBody(s.memory, rec, lines, g)}, nil
+}
+
+// secureHeader writes the header again under which the store was found closed,
+// before anything is built on it: a process that was killed in a Close or a
+// creation, or whose sync failed there, leaves it in the cache only, and the
+// next record needs a durable header of the epoch before. If the power is cut
+// meanwhile, the record and its body, or the image's digest, decide.
+func (s *Store) secureHeader() error {
+	if !s.found {
+		return nil
+	}
+	if err := s.writeHeader(s.cur.Load(), true); err != nil {
+		return spaceError(patch.SumsFile, patch.BlockSize, err)
+	}
+	if err := s.sums.Sync(); err != nil {
+		return fmt.Errorf("sync %s: %w", patch.SumsFile, err)
+	}
+	s.found = false
+	return nil
 }
 
 // writeBody copies, hashes and writes the pages in chunks, on several cores;

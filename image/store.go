@@ -35,6 +35,7 @@ type Store struct {
 	table *table
 	cur   atomic.Pointer[patch.Record] // the last committed checkpoint
 	doubt error                        // not nil: no further checkpoint (R4)
+	found bool                         // the header was found CLEAN, perhaps in the cache only
 
 	mu      sync.Mutex
 	pending *pending // committed, not yet known to be in the image

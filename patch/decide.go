@@ -22,7 +22,7 @@ type Header struct {
 // or another error (could not be read, which decides nothing: R9).
 type Evidence struct {
 	Control *Control // nil: control.bin is missing
-	Header  *Header  // never nil: without a live header there is nothing to decide
+	Header  *Header  // nil: sums.bin has no valid header
 	// LengthBetween: image.bin is no shorter than the smaller and no longer
 	// than the larger page count of the record.
 	LengthBetween func(*Record) error
@@ -75,6 +75,9 @@ func Decide(e *Evidence) (Verdict, error) {
 		return refuse(damaged(ControlFile, "missing beside a live sums.bin"))
 	}
 	best := e.Control.Best()
+	if h == nil {
+		return decideNoHeader(e)
+	}
 	if best == nil {
 		return refuse(damaged(ControlFile, "no valid commit record beside a live sums.bin"))
 	}
@@ -105,6 +108,23 @@ func Decide(e *Evidence) (Verdict, error) {
 			Got: fmt.Sprintf("epoch %d", h.Epoch), Reason: "does not belong to the commit record"})
 	}
 	return decidePending(e, best)
+}
+
+// decideNoHeader is for a store whose headers are both unreadable. The power
+// cut that tears the only header, while it is secured or rewritten, leaves
+// that, with the image at the newest record; so does damage to sums.bin.
+func decideNoHeader(e *Evidence) (Verdict, error) {
+	lost := damaged(SumsFile, "no valid header beside a commit record")
+	best := e.Control.Best()
+	if best == nil {
+		return refuse(lost)
+	}
+	proof := e.ImageFits(best.NewPages, best.NewDigest)
+	whole, err := prove(proof)
+	if err != nil || !whole {
+		return refuseBecause(err, lost, proof)
+	}
+	return Verdict{Step: Proven, Record: withoutLines(best), Reason: "the headers of sums.bin are lost, but the image is proven to hold the last checkpoint"}, nil
 }
 
 // decidePending is for a record whose patch may be partly in the image.
