@@ -90,7 +90,7 @@ func (s *Store) secureHeader() error {
 		return nil
 	}
 	if err := s.writeHeader(s.cur.Load(), true); err != nil {
-		return spaceError(patch.SumsFile, patch.BlockSize, err)
+		return s.spaceError(patch.SumsFile, patch.BlockSize, err)
 	}
 	if err := s.sums.Sync(); err != nil {
 		return fmt.Errorf("sync %s: %w", patch.SumsFile, err)
