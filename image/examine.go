@@ -221,6 +221,9 @@ func (r *reading) native() error {
 			return err
 		}
 	}
+	if err := r.bounded(); err != nil {
+		return err
+	}
 	var err error
 	r.x.verdict, err = patch.Decide(&patch.Evidence{
 		Control:          r.x.control,
@@ -233,6 +236,23 @@ func (r *reading) native() error {
 		ImageFits:        r.imageFits,
 	})
 	return err
+}
+
+// bounded refuses page counts beyond the arena before any proof counts to them
+// (R10).
+func (r *reading) bounded() error {
+	pages := 0
+	if h := r.x.header; h != nil {
+		pages = h.Pages
+	}
+	if r.x.control != nil {
+		for _, slot := range r.x.control.Slots {
+			if rec := slot.Newest(); rec != nil {
+				pages = max(pages, rec.OldPages, rec.NewPages)
+			}
+		}
+	}
+	return r.o.fits(pages)
 }
 
 func (r *reading) lengthsExact(pages int) error {

@@ -217,10 +217,8 @@ func (r *reading) plan(dir string) (Report, error) {
 	if report.Action == ActionCreated && !r.o.Create {
 		return Report{}, fmt.Errorf("%s: %w: %s", dir, ErrNotStore, report.Reason)
 	}
-	if m := r.o.MaxPages; m > 0 && report.Pages > m {
-		d := &patch.Defect{Class: patch.ErrMismatch, File: patch.ImageFile, Page: -1, Offset: -1,
-			Want: fmt.Sprintf("at most %d pages", m), Got: fmt.Sprintf("%d pages", report.Pages), Reason: "the image does not fit into the arena"}
-		return Report{Action: ActionRefused, Reason: d.Error()}, cerrors.WithHint(fmt.Errorf("%s: %w", dir, d), "open it with a larger arena")
+	if err := r.o.fits(report.Pages); err != nil {
+		return Report{Action: ActionRefused, Reason: err.Error()}, fmt.Errorf("%s: %w", dir, err)
 	}
 	return report, nil
 }

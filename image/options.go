@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 
+	cerrors "github.com/cockroachdb/errors"
+
 	"loomstore/internal/vfs"
 	"loomstore/patch"
 )
@@ -41,6 +43,9 @@ func (e *NoSpaceError) Is(target error) bool { return target == ErrNoSpace }
 // Unwrap returns the file system's error.
 func (e *NoSpaceError) Unwrap() error { return e.Err }
 
+// DefaultMaxPages is the largest image where no arena bounds it: 4 TiB.
+const DefaultMaxPages = 1 << 28
+
 // DefaultPatchKeep is how much of memory.bin Close leaves.
 const DefaultPatchKeep = 256 << 20
 
@@ -57,7 +62,8 @@ type Options struct {
 	DiscardDamaged bool
 	// Full hashes every page at Open.
 	Full bool
-	// MaxPages refuses larger images with patch.ErrMismatch; 0 is no bound.
+	// MaxPages refuses larger images with patch.ErrMismatch, before anything
+	// is sized by their page count (R10); 0 is DefaultMaxPages.
 	MaxPages int
 	// PatchKeep is the length to which Close cuts memory.bin, in bytes; 0 is
 	// DefaultPatchKeep, less than 0 keeps all.
@@ -82,6 +88,9 @@ func (o *Options) withDefaults() *Options {
 	if c.Geometry.PageSize == 0 {
 		c.Geometry = patch.Standard
 	}
+	if c.MaxPages == 0 {
+		c.MaxPages = DefaultMaxPages
+	}
 	if c.PatchKeep == 0 {
 		c.PatchKeep = DefaultPatchKeep
 	}
@@ -92,6 +101,16 @@ func (o *Options) withDefaults() *Options {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	return &c
+}
+
+// fits refuses an image of more than MaxPages pages.
+func (o *Options) fits(pages int) error {
+	if pages <= o.MaxPages {
+		return nil
+	}
+	return cerrors.WithHint(error(&patch.Defect{Class: patch.ErrMismatch, File: patch.ImageFile, Page: -1, Offset: -1,
+		Want: fmt.Sprintf("at most %d pages", o.MaxPages), Got: fmt.Sprintf("%d pages", pages), Reason: "the image does not fit into the arena"}),
+		"open it with a larger arena")
 }
 
 func (o *Options) scanner() scanner { return scanner{g: o.Geometry, workers: o.Workers} }

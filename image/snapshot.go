@@ -214,6 +214,10 @@ func (s *snapshot) unlike(r *reading) error {
 	}
 	d := &patch.Defect{Class: patch.ErrMismatch, File: patch.SumsFile, Page: -1, Offset: -1, Want: "a loom store", Reason: "there are no page hashes to compare with"}
 	switch r.x.kind {
+	case kindNative: // Open would make sums.bin anew, if the image is proven
+		s.report(&patch.Defect{Class: patch.ErrDamaged, File: patch.SumsFile, Page: -1, Offset: 0,
+			Want: "a valid header", Reason: "no header beside a commit record"})
+		return nil
 	case kindEmpty, kindHalfCreated:
 		return fmt.Errorf("%w: nothing, or a creation that was cut off before its end", ErrNotStore)
 	case kindHalfMade:
@@ -284,6 +288,9 @@ func (s *snapshot) expect(r *reading, h *patch.Header, body *patch.Body) error {
 	have := int(min(int64(h.Pages), max(r.sumsLen-tableOffset, 0)/entrySize))
 	if have < min(h.Pages, s.rec.NewPages) {
 		s.report(lengthDefect(patch.SumsFile, sumsLen(h.Pages), sumsLen(h.Pages), r.sumsLen))
+	}
+	if err := s.o.fits(s.rec.NewPages); err != nil {
+		return err
 	}
 	t := newTable(r.sums, s.o.Geometry, have)
 	// A header is no more than a claim: what it says is bounded by the files.
