@@ -45,6 +45,8 @@ func TestScripts(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("LOOM_GUEST", guest)
 			env.Setenv("XDG_CACHE_HOME", cache)
+			// Under -race each child would sleep a second before it exits.
+			env.Setenv("GORACE", "atexit_sleep_ms=0")
 			return nil
 		},
 		Condition: func(cond string) (bool, error) {
