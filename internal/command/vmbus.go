@@ -1,7 +1,6 @@
 package command
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
@@ -71,13 +70,6 @@ func (f *choiceFlag) Set(text string) error {
 		}
 	}
 	return fmt.Errorf("%q is none of %s", text, strings.Join(f.choices, ", "))
-}
-
-// printDocument prints the one JSON document of a command.
-func printDocument(s *streams, document any) error {
-	e := json.NewEncoder(s.out)
-	e.SetIndent("", "  ")
-	return e.Encode(document)
 }
 
 // damaged gives corruption of a ring its exit code.

@@ -67,7 +67,7 @@ func newVMBusDump(s *streams) *cobra.Command {
 			}
 			dump, failure := dumpRing(mem, pipe.value)
 			if asJSON {
-				err = printDocument(s, dump)
+				err = s.document(dump)
 			} else {
 				err = dump.print(s.out)
 			}

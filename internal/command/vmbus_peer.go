@@ -73,7 +73,7 @@ func (p *vmbusPeer) command(s *streams, name, short string, run func(context.Con
 			}
 			result.Seconds = time.Since(start).Seconds()
 			if p.asJSON {
-				return printDocument(s, result)
+				return s.document(result)
 			}
 			_, err = fmt.Fprintf(s.out, "ring %d: %d packets, %d bytes of payload\n", result.Ring, result.Packets, result.PayloadBytes)
 			return err
