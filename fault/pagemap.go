@@ -18,17 +18,25 @@ const (
 	pageFile    = 1 << 61
 )
 
-// pagemapChunk is how many pages one read of the page tables covers.
-const pagemapChunk = 2048
+// pagemapChunk is how many pages one read of the page tables covers, and
+// scanChunk one scan.
+const (
+	pagemapChunk = 2048
+	scanChunk    = 1 << 16
+)
 
 // pagemap tells which pages of an arena are private: copies of image pages,
-// and pages without a file that were ever accessed. A nil *pagemap can not
+// and pages without a file that were ever accessed. It scans the page tables
+// where the kernel can (Linux 6.7), else it reads them. A nil *pagemap can not
 // tell, and takes every page for private.
 type pagemap struct {
 	file    *os.File
 	first   int64 // offset of the arena's first entry
 	entries int   // system pages in a page
 	buf     []byte
+
+	scanner *scanner // nil if the kernel has no such call
+	wanted  query    // what is scanned for, if not private pages
 }
 
 // openPagemap fails where the system has no such file or refuses it, as it
@@ -38,11 +46,19 @@ func openPagemap(a *Arena) (*pagemap, error) {
 	if err != nil {
 		return nil, fmt.Errorf("page tables: %w (%w)", errors.ErrUnsupported, err)
 	}
-	if err := probe(f); err != nil {
+	scans, err := probe(f)
+	if err != nil {
 		_ = f.Close()
 		return nil, err
 	}
-	return newPagemap(f, a.region), nil
+	m := newPagemap(f, a.region)
+	if scans {
+		if m.scanner, err = newScanner(f, a.region); err != nil {
+			_ = f.Close()
+			return nil, err
+		}
+	}
+	return m, nil
 }
 
 func newPagemap(f *os.File, r *mapping.Region) *pagemap {
@@ -52,46 +68,65 @@ func newPagemap(f *os.File, r *mapping.Region) *pagemap {
 		first:   int64(r.Base()) / int64(mapping.SystemPage()) * 8,
 		entries: entries,
 		buf:     make([]byte, pagemapChunk*entries*8),
+		wanted:  private,
 	}
 }
 
-// probe stores into a page and looks whether the page tables know: under an
-// emulator they may be those of other addresses, and every store would go
-// unseen.
-func probe(f *os.File) error {
+// probe stores into a page and looks whether the page tables know, and whether
+// a scan knows: under an emulator they may be those of other addresses, and
+// every store would go unseen.
+func probe(f *os.File) (scans bool, err error) {
 	r, err := mapping.Reserve(PageSize, PageSize)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer r.Release()
 	if err := r.MapAnon(0, PageSize, mapping.ReadWrite); err != nil {
-		return err
+		return false, err
 	}
 	m := newPagemap(f, r)
+	scanning := *m
+	if scanning.scanner, err = newScanner(f, r); err == nil {
+		defer scanning.scanner.close()
+	}
 	before, err := m.chunk(nil, 0, 1)
 	if err != nil {
-		return fmt.Errorf("%w (%w)", err, errors.ErrUnsupported)
+		return false, fmt.Errorf("%w (%w)", err, errors.ErrUnsupported)
 	}
+	scanned, scanErr := scanning.chunk(nil, 0, 1)
 	r.Bytes()[PageSize-1] = 1
 	after, err := m.chunk(nil, 0, 1)
 	if err != nil || len(before) != 0 || len(after) != 1 {
-		return fmt.Errorf("page tables do not show a store (before %v, after %v): %w", before, after, errors.ErrUnsupported)
+		return false, fmt.Errorf("page tables do not show a store (before %v, after %v): %w", before, after, errors.ErrUnsupported)
 	}
-	return nil
+	if scanErr == nil && len(scanned) == 0 && scanning.scanner != nil {
+		scanned, scanErr = scanning.chunk(nil, 0, 1)
+		scans = scanErr == nil && len(scanned) == 1
+	}
+	return scans, nil
 }
 
 func (m *pagemap) close() {
 	if m != nil {
+		m.scanner.close()
 		_ = m.file.Close() // was only read
 	}
+}
+
+// window is how many pages are looked at in one go.
+func (m *pagemap) window() int {
+	if m != nil && m.scanner != nil {
+		return scanChunk
+	}
+	return pagemapChunk
 }
 
 // ascend visits the private pages of [lo, hi) from the lowest to the highest.
 func (m *pagemap) ascend(lo, hi int, visit func(page int)) error {
 	var private []int
 	var err error
-	for ; lo < hi; lo += pagemapChunk {
-		if private, err = m.chunk(private[:0], lo, min(lo+pagemapChunk, hi)); err != nil {
+	for n := m.window(); lo < hi; lo += n {
+		if private, err = m.chunk(private[:0], lo, min(lo+n, hi)); err != nil {
 			return err
 		}
 		for _, p := range private {
@@ -105,8 +140,8 @@ func (m *pagemap) ascend(lo, hi int, visit func(page int)) error {
 func (m *pagemap) highest(lo, hi int, wanted func(page int) bool) (int, error) {
 	var private []int
 	var err error
-	for ; lo < hi; hi -= pagemapChunk {
-		if private, err = m.chunk(private[:0], max(lo, hi-pagemapChunk), hi); err != nil {
+	for n := m.window(); lo < hi; hi -= n {
+		if private, err = m.chunk(private[:0], max(lo, hi-n), hi); err != nil {
 			return -1, err
 		}
 		for i := len(private) - 1; i >= 0; i-- {
@@ -118,14 +153,23 @@ func (m *pagemap) highest(lo, hi int, wanted func(page int) bool) (int, error) {
 	return -1, nil
 }
 
-// chunk appends the private pages of [lo, hi), which is no longer than
-// pagemapChunk.
+// chunk appends the private pages of [lo, hi), which is no longer than the
+// window.
 func (m *pagemap) chunk(dst []int, lo, hi int) ([]int, error) {
 	if m == nil {
 		for p := lo; p < hi; p++ {
 			dst = append(dst, p)
 		}
 		return dst, nil
+	}
+	if m.scanner != nil {
+		next := lo
+		err := m.scanner.scan(m.wanted, lo, hi, func(lo, hi int, _ bool) {
+			for next = max(next, lo); next < hi; next++ {
+				dst = append(dst, next)
+			}
+		})
+		return dst, err
 	}
 	size := m.entries * 8
 	buf := m.buf[:(hi-lo)*size]

@@ -13,6 +13,7 @@ type Kind string
 // The ways there are. Auto is the best one that the system allows.
 const (
 	Auto     Kind = "auto"
+	Uffd     Kind = "uffd"
 	Mprotect Kind = "mprotect"
 	Cow      Kind = "cow"
 	Compare  Kind = "compare"
@@ -23,6 +24,7 @@ var candidates = []struct {
 	kind   Kind
 	reason string
 }{
+	{Uffd, "the kernel notes stores by itself"},
 	{Mprotect, "finds each page at its first store"},
 	{Cow, "the system tells private copies from file pages"},
 	{Compare, "needs nothing from the system"},
@@ -42,6 +44,8 @@ type tracker interface {
 
 func newTracker(kind Kind, a *Arena) (tracker, error) {
 	switch kind {
+	case Uffd:
+		return newUffd(a)
 	case Mprotect:
 		return newMprotect(a)
 	case Cow:
