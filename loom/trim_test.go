@@ -207,36 +207,54 @@ func TestTrimKeepsFailedAndFreePages(t *testing.T) {
 }
 
 // TestGuardInsideTheImage: the image is cut short and the guard stands where
-// it was, in the file mapping. Neither the cut nor Trim runs into it.
+// it was, in the file mapping or in what the image has grown by. Neither the
+// cut nor Trim runs into it, and Trim keeps what was stored there before.
 func TestGuardInsideTheImage(t *testing.T) {
-	const pages = size / page
+	const pages, middle = size / page, (100 + size/page) / 2
+	watermark := func(l *loom.Loom, low int64) {
+		t.Helper()
+		if err := l.SetWatermarks(low*page, size); err != nil {
+			t.Fatal(err)
+		}
+		if err := l.Ward(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	trim := func(l *loom.Loom) {
+		t.Helper()
+		if err := l.Trim(); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for _, kind := range []fault.Kind{fault.Uffd, fault.Mprotect, fault.Cow, fault.Compare} {
-		t.Run(string(kind), func(t *testing.T) {
-			dir := t.TempDir()
-			o := func() *loom.Options { return &loom.Options{Tracker: kind, Guard: true} }
-			l := open(t, dir, o())
-			if err := l.SetWatermarks((pages-10)*page, size); err != nil {
-				t.Fatal(err)
-			}
-			l.Bytes()[0], l.Bytes()[(pages-20)*page] = 1, 1
-			save(t, l)
-			shut(t, l)
-			l = open(t, dir, o())
-			if err := l.SetWatermarks(100*page, size); err != nil {
-				t.Fatal(err)
-			}
-			if err := l.Trim(); err != nil {
-				t.Fatal(err)
-			}
-			l.Bytes()[50*page] = 5
-			save(t, l)
-			if err := l.Trim(); err != nil {
-				t.Fatal(err)
-			}
-			if l.Bytes()[0] != 1 || l.Bytes()[50*page] != 5 {
-				t.Fatal("lost")
-			}
-			shut(t, l)
-		})
+		for _, reopened := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s/reopened=%v", kind, reopened), func(t *testing.T) {
+				dir := t.TempDir()
+				o := func() *loom.Options { return &loom.Options{Tracker: kind, Guard: true} }
+				l := open(t, dir, o())
+				watermark(l, pages-10)
+				l.Bytes()[0], l.Bytes()[(pages-20)*page] = 1, 1
+				save(t, l)
+				if reopened {
+					shut(t, l)
+					l = open(t, dir, o())
+				}
+				l.Bytes()[middle*page] = 7
+				watermark(l, 100)
+				trim(l)
+				watermark(l, pages-10)
+				if l.Bytes()[middle*page] != 7 {
+					t.Fatalf("the guard page held 7, then %d", l.Bytes()[middle*page])
+				}
+				watermark(l, 100)
+				l.Bytes()[50*page] = 5
+				save(t, l)
+				trim(l)
+				if l.Bytes()[0] != 1 || l.Bytes()[50*page] != 5 {
+					t.Fatal("lost")
+				}
+				shut(t, l)
+			})
+		}
 	}
 }
