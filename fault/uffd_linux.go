@@ -156,7 +156,9 @@ func (u *uffd) certainly(f func() error) error {
 
 // rebuild registers the arena anew. All protection is gone then.
 func (u *uffd) rebuild() error {
-	u.fault.forget(u.a.region) // a child process may hold the descriptor open
+	// Closing would do, unless a child process still holds the descriptor. An
+	// error is none of the new registration, which will say what is wrong.
+	_ = u.fault.forget(u.a.region)
 	u.fault.close()
 	var err error
 	if u.fault, err = openUserfault(); err != nil {

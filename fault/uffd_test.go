@@ -125,14 +125,15 @@ func TestUffdRegistrationLost(t *testing.T) {
 			"mapped over": func(e *engine) error {
 				if w.shared { // the same file again
 					f := e.tracker.(*uffd).fault
-					f.forget(e.region)
+					if err := f.forget(e.region); err != nil {
+						return err
+					}
 					return f.register(e.region)
 				}
 				return e.region.MapFile(10*PageSize, 10*PageSize, mapping.ReadWrite, e.image.Fd(), 10*PageSize, false)
 			},
 			"closed": func(e *engine) error {
-				e.tracker.(*uffd).fault.forget(e.region)
-				return nil
+				return e.tracker.(*uffd).fault.forget(e.region)
 			},
 		} {
 			t.Run(w.String()+"/"+name, func(t *testing.T) {
@@ -144,6 +145,12 @@ func TestUffdRegistrationLost(t *testing.T) {
 				if err := lose(e); err != nil {
 					t.Fatal(err)
 				}
+				// A child that has not yet called exec holds the descriptor, too.
+				dup, err := unix.FcntlInt(uintptr(e.tracker.(*uffd).fault.fd), unix.F_DUPFD_CLOEXEC, 0)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer unix.Close(dup)
 				e.store(12, 140)
 				if w.shared && name == "mapped over" {
 					// Nothing failed: all pages have lost their protection, and count.
@@ -187,6 +194,46 @@ func TestUffdSmallReports(t *testing.T) {
 			mustBe(t, "quiet", e.checkpoint(arenaPages))
 		}
 	}
+}
+
+// TestUffdRebuildFails: there is no descriptor for a new registration. Collect
+// fails until there is one, and then finds what was stored all the time.
+func TestUffdRebuildFails(t *testing.T) {
+	e := newEngine(t, way{kind: Uffd}, arenaPages, imagePages, false)
+	e.store(3, 120)
+	e.checkpoint(130)
+	e.store(4, 121)
+	u := e.tracker.(*uffd)
+	if err := u.fault.forget(e.region); err != nil {
+		t.Fatal(err)
+	}
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	none := limit
+	none.Cur = 0
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &none); err != nil {
+		t.Skipf("not run: %v", err)
+	}
+	_, first := e.Collect(nil, arenaPages)
+	_, second := e.Collect(nil, arenaPages)
+	_, third := e.Highest()
+	forgotten := e.Forget(50, 60)
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	for _, err := range []error{first, second, third} {
+		if !errors.Is(err, unix.EMFILE) {
+			t.Fatalf("got %v", err)
+		}
+	}
+	if forgotten == nil {
+		t.Fatal("pages were forgotten without a registration")
+	}
+	e.store(5, 200)
+	mustBe(t, "found", e.checkpoint(arenaPages), 4, 5, 121, 200)
+	e.mustHaveRebuilt(1)
 }
 
 // TestUffdConverges: the kernel's own promise. Scanning and then copying while

@@ -63,10 +63,18 @@ func (u userfault) register(r *mapping.Region) error {
 	return nil
 }
 
-// forget takes the region's registration away, and with it all protection.
-func (u userfault) forget(r *mapping.Region) {
+// forget takes the region's registration away, and with it all protection. The
+// kernel does so only for a region that is registered from end to end, so one
+// that has lost a part gets it back first.
+func (u userfault) forget(r *mapping.Region) error {
+	if err := u.register(r); err != nil {
+		return err
+	}
 	arg := struct{ start, length uint64 }{uint64(r.Base()), uint64(r.Len())}
-	_ = u.ioctl(uffdioLeave, unsafe.Pointer(&arg)) // there may be nothing to take away
+	if err := u.ioctl(uffdioLeave, unsafe.Pointer(&arg)); err != nil {
+		return fmt.Errorf("unregister from userfaultfd: %w", err)
+	}
+	return nil
 }
 
 func (u userfault) close() {
