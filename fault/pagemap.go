@@ -36,7 +36,7 @@ type pagemap struct {
 	buf     []byte
 
 	scanner *scanner // nil if the kernel has no such call
-	wanted  query    // what is scanned for, if not private pages
+	wanted  query    // what is scanned for
 }
 
 // openPagemap fails where the system has no such file or refuses it, as it
@@ -68,42 +68,45 @@ func newPagemap(f *os.File, r *mapping.Region) *pagemap {
 		first:   int64(r.Base()) / int64(mapping.SystemPage()) * 8,
 		entries: entries,
 		buf:     make([]byte, pagemapChunk*entries*8),
-		wanted:  private,
+		wanted:  isPrivate,
 	}
 }
 
-// probe stores into a page and looks whether the page tables know, and whether
-// a scan knows: under an emulator they may be those of other addresses, and
-// every store would go unseen.
+// probe tells whether the page tables know of a store, and whether a scan does:
+// under an emulator they may be those of other addresses, and every store would
+// go unseen.
 func probe(f *os.File) (scans bool, err error) {
-	r, err := mapping.Reserve(PageSize, PageSize)
+	r, err := mapping.Reserve(2*PageSize, PageSize)
 	if err != nil {
 		return false, err
 	}
 	defer r.Release()
-	if err := r.MapAnon(0, PageSize, mapping.ReadWrite); err != nil {
+	if err := r.MapAnon(0, 2*PageSize, mapping.ReadWrite); err != nil {
 		return false, err
 	}
-	m := newPagemap(f, r)
-	scanning := *m
-	if scanning.scanner, err = newScanner(f, r); err == nil {
-		defer scanning.scanner.close()
+	reads, scanning := newPagemap(f, r), newPagemap(f, r)
+	if scanning.scanner, err = newScanner(f, r); err != nil {
+		return false, err
 	}
-	before, err := m.chunk(nil, 0, 1)
+	defer scanning.scanner.close()
+	if err := reads.probe(0, r.Bytes()); err != nil {
+		return false, err
+	}
+	return scanning.probe(1, r.Bytes()) == nil, nil
+}
+
+// probe stores into a page of mem that was never touched.
+func (m *pagemap) probe(page int, mem []byte) error {
+	before, err := m.chunk(nil, page, page+1)
 	if err != nil {
-		return false, fmt.Errorf("%w (%w)", err, errors.ErrUnsupported)
+		return fmt.Errorf("%w (%w)", err, errors.ErrUnsupported)
 	}
-	scanned, scanErr := scanning.chunk(nil, 0, 1)
-	r.Bytes()[PageSize-1] = 1
-	after, err := m.chunk(nil, 0, 1)
+	mem[(page+1)*PageSize-1] = 1
+	after, err := m.chunk(nil, page, page+1)
 	if err != nil || len(before) != 0 || len(after) != 1 {
-		return false, fmt.Errorf("page tables do not show a store (before %v, after %v): %w", before, after, errors.ErrUnsupported)
+		return fmt.Errorf("page tables do not show a store (before %v, after %v): %w", before, after, errors.ErrUnsupported)
 	}
-	if scanErr == nil && len(scanned) == 0 && scanning.scanner != nil {
-		scanned, scanErr = scanning.chunk(nil, 0, 1)
-		scans = scanErr == nil && len(scanned) == 1
-	}
-	return scans, nil
+	return nil
 }
 
 func (m *pagemap) close() {

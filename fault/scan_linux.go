@@ -33,19 +33,19 @@ type query struct {
 }
 
 var (
-	// private pages have memory of their own. The categories are those of the
+	// isPrivate: pages that have memory of their own. The categories are those of the
 	// bits that pagemap.go reads where there is no scan.
-	private = query{mask: categoryFile, absent: categoryFile, either: categoryPresent | categorySwapped}
-	// written pages are private ones that were stored to since they were
+	isPrivate = query{mask: categoryFile, absent: categoryFile, either: categoryPresent | categorySwapped}
+	// isWritten: private pages that were stored to since they were
 	// armed. Pages without memory also count as written for the kernel, hence
 	// either.
-	written = query{
+	isWritten = query{
 		flags: scanRegistered,
 		mask:  categoryWritten | categoryFile, absent: categoryFile, either: categoryPresent | categorySwapped,
 	}
-	// writtenShared is the same of a shared mapping, where a page that was
+	// isWrittenShared is the same of a shared mapping, where a page that was
 	// stored to can be without memory: it was written to its file and evicted.
-	writtenShared = query{flags: scanRegistered, mask: categoryWritten}
+	isWrittenShared = query{flags: scanRegistered, mask: categoryWritten}
 )
 
 // rearming returns the query that also protects what it reports, in one step.

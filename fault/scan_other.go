@@ -12,7 +12,7 @@ import (
 // query is a state that pages can be in; no system but Linux can be asked.
 type query struct{}
 
-var private query
+var isPrivate query
 
 type scanner struct{}
 

@@ -51,9 +51,9 @@ func newUffd(a *Arena) (_ tracker, err error) {
 	if u.tables.scanner == nil {
 		return nil, fmt.Errorf("scan of the page tables: %w", errors.ErrUnsupported)
 	}
-	u.tables.wanted = written
+	u.tables.wanted = isWritten
 	if a.shared {
-		u.tables.wanted = writtenShared
+		u.tables.wanted = isWrittenShared
 	}
 	if err := u.fault.probe(u.tables); err != nil {
 		return nil, err
@@ -89,7 +89,7 @@ func (f userfault) probe(tables *pagemap) error {
 			r.Bytes()[PageSize/2]++
 		}
 		reported := false
-		if err := s.scan(written.rearming(), 0, 1, func(int, int, bool) { reported = true }); err != nil {
+		if err := s.scan(isWritten.rearming(), 0, 1, func(int, int, bool) { reported = true }); err != nil {
 			return fmt.Errorf("%w (%w)", err, errors.ErrUnsupported)
 		}
 		if reported != stored {
