@@ -67,6 +67,9 @@ func TestKernelStores(t *testing.T) {
 		{"O_DIRECT preadv", func(dst []byte) error {
 			return from(source, unix.O_DIRECT, func(fd int) (int, error) { return unix.Preadv(fd, [][]byte{dst}, 0) })
 		}},
+		{"io_uring", func(dst []byte) error {
+			return from(source, 0, func(fd int) (int, error) { return uringRead(fd, dst) })
+		}},
 	}
 	for _, c := range ways {
 		t.Run(c.name, func(t *testing.T) {

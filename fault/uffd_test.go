@@ -91,6 +91,17 @@ func TestUffdStates(t *testing.T) {
 		t.Fatal(err)
 	}
 	mustBe(t, "populated", e.collect(arenaPages))
+	locked := e.mem[:imagePages*PageSize]
+	_, _, errno := unix.Syscall(unix.SYS_MLOCK2, uintptr(unsafe.Pointer(&locked[0])), uintptr(len(locked)), unix.MLOCK_ONFAULT)
+	if errno != 0 {
+		t.Logf("not locked: %v", errno)
+	}
+	mustBe(t, "locked on fault", e.collect(arenaPages))
+	e.store(60)
+	mustBe(t, "stored into locked memory", e.checkpoint(arenaPages), 60)
+	if err := unix.Munlock(locked); err != nil {
+		t.Fatal(err)
+	}
 	// A child process changes nothing.
 	e.store(30)
 	if err := exec.Command("/bin/true").Run(); err != nil {
