@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"loomstore/guard"
 	"loomstore/internal/mapping"
@@ -65,6 +66,8 @@ type Arena struct {
 	ward    sync.Mutex // one Ward at a time; the handler takes no lock
 	warded  bool       // a guard was placed once: Collect sees to it that it stays
 	moves   uint64     // slot.moves when the protections were last put right
+
+	rebuilds atomic.Uint64
 }
 
 // Open begins to track stores into the region: every page counts as clean,
@@ -150,6 +153,7 @@ type Stats struct {
 	Faults     uint64 // faults that the handler resolved
 	Overflows  uint64 // times it ran into the limit of memory areas and opened all pages
 	GuardMoves uint64 // guard pages it moved
+	Rebuilds   uint64 // times that uffd began anew and compared, after an error or a lost registration
 }
 
 // Stats returns the counts so far. They are read one by one while the program
@@ -159,5 +163,6 @@ func (a *Arena) Stats() Stats {
 		Faults:     a.slot.faults.Load(),
 		Overflows:  a.slot.overflows.Load(),
 		GuardMoves: a.slot.moves.Load(),
+		Rebuilds:   a.rebuilds.Load(),
 	}
 }

@@ -24,7 +24,7 @@ func BenchmarkStores(b *testing.B) {
 	order := rand.New(rand.NewPCG(5, 6)).Perm(pages)
 	type result struct{ first, again []float64 }
 	results := map[Kind]*result{}
-	contenders := []Kind{floor, Mprotect, Cow, Compare}
+	contenders := []Kind{floor, Uffd, Mprotect, Cow, Compare}
 	for _, k := range contenders {
 		results[k] = &result{}
 	}

@@ -286,6 +286,21 @@ func TestRollback(t *testing.T) {
 	})
 }
 
+// TestForgetTakesMarks: what was marked or stored is clean once the engine has
+// put the committed content there.
+func TestForgetTakesMarks(t *testing.T) {
+	forEachWay(t, func(t *testing.T, w way) {
+		e := newEngine(t, w, arenaPages, imagePages, false)
+		e.Mark([]int{5, 6, 7, 150})
+		e.bytes(6)[9]++
+		e.bytes(6)[9]--
+		if err := e.Forget(5, 7); err != nil {
+			t.Fatal(err)
+		}
+		mustBe(t, "the others", e.collect(arenaPages), 7, 150)
+	})
+}
+
 // TestWaysToStore: all the ways in which compiled code stores.
 func TestWaysToStore(t *testing.T) {
 	src := make([]byte, 4*PageSize)

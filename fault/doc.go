@@ -5,6 +5,9 @@
 //
 // An Arena is tracked in one of these ways; Auto takes the first that works.
 //
+//	uffd      The kernel notes stores by itself: userfaultfd with asynchronous
+//	          write protection, and PAGEMAP_SCAN, which reports and re-arms.
+//	          No signal, no privilege. Linux from 6.7 on.
 //	mprotect  Clean pages are read-only. The first store faults, the handler
 //	          marks the page and opens it. Linux on amd64 and arm64.
 //	cow       The image is mapped privately and nothing is protected: pages
@@ -13,11 +16,19 @@
 //	compare   All pages are compared. Needs nothing, reads everything.
 //
 // A page is reported if it may differ from the committed state, which the
-// engine describes as a Reference. mprotect reports what was stored to, the
-// same value again included; the other two report what differs. What was
+// engine describes as a Reference. uffd and mprotect report what was stored to,
+// the same value again included; the other two report what differs. What was
 // marked is always reported. In doubt a page is dirty until it was compared:
 // after an error, after Unprotect, and after the kernel's limit of memory areas
 // was reached.
+//
+// uffd is refused by many containers, and by older kernels: Auto then goes on,
+// and Reason says so. It needs a descriptor for each arena, which children do
+// not inherit; a child made by a raw fork is not tracked. In a shared arena it
+// takes 2 MiB of page tables per GiB, so those above 256 GiB are left to
+// mprotect; in a private one, nothing that grows with the reservation. It is
+// told about new mappings by Forget. Should a part of the arena be mapped over
+// without, the next Collect notices, registers anew and compares.
 //
 // That limit, vm.max_map_count, is met by mprotect at about 32,750 scattered
 // dirty pages by default. The handler then opens the whole arena, and the next

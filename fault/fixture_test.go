@@ -33,7 +33,7 @@ func (w way) String() string {
 	return string(w.kind)
 }
 
-var ways = []way{{Mprotect, false}, {Mprotect, true}, {Cow, false}, {Compare, false}, {Compare, true}}
+var ways = []way{{Uffd, false}, {Uffd, true}, {Mprotect, false}, {Mprotect, true}, {Cow, false}, {Compare, false}, {Compare, true}}
 
 // forEachWay runs a test for all trackers that this system has.
 func forEachWay(t *testing.T, f func(t *testing.T, w way)) {

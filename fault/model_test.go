@@ -63,7 +63,7 @@ func anySequence(t *testing.T, rt *rapid.T, w way) {
 			if !touched[p] {
 				rt.Fatalf("page %d reported and never touched", p)
 			}
-			if w.kind == Mprotect {
+			if w.kind == Mprotect || w.kind == Uffd {
 				delete(touched, p)
 			}
 		}

@@ -18,17 +18,25 @@ const (
 	pageFile    = 1 << 61
 )
 
-// pagemapChunk is how many pages one read of the page tables covers.
-const pagemapChunk = 2048
+// pagemapChunk is how many pages one read of the page tables covers, and
+// scanChunk one scan.
+const (
+	pagemapChunk = 2048
+	scanChunk    = 1 << 16
+)
 
 // pagemap tells which pages of an arena are private: copies of image pages,
-// and pages without a file that were ever accessed. A nil *pagemap can not
+// and pages without a file that were ever accessed. It scans the page tables
+// where the kernel can (Linux 6.7), else it reads them. A nil *pagemap can not
 // tell, and takes every page for private.
 type pagemap struct {
 	file    *os.File
 	first   int64 // offset of the arena's first entry
 	entries int   // system pages in a page
 	buf     []byte
+
+	scanner *scanner // nil if the kernel has no such call
+	wanted  query    // what is scanned for
 }
 
 // openPagemap fails where the system has no such file or refuses it, as it
@@ -38,11 +46,19 @@ func openPagemap(a *Arena) (*pagemap, error) {
 	if err != nil {
 		return nil, fmt.Errorf("page tables: %w (%w)", errors.ErrUnsupported, err)
 	}
-	if err := probe(f); err != nil {
+	scans, err := probe(f)
+	if err != nil {
 		_ = f.Close()
 		return nil, err
 	}
-	return newPagemap(f, a.region), nil
+	m := newPagemap(f, a.region)
+	if scans {
+		if m.scanner, err = newScanner(f, a.region); err != nil {
+			_ = f.Close()
+			return nil, err
+		}
+	}
+	return m, nil
 }
 
 func newPagemap(f *os.File, r *mapping.Region) *pagemap {
@@ -52,28 +68,41 @@ func newPagemap(f *os.File, r *mapping.Region) *pagemap {
 		first:   int64(r.Base()) / int64(mapping.SystemPage()) * 8,
 		entries: entries,
 		buf:     make([]byte, pagemapChunk*entries*8),
+		wanted:  isPrivate,
 	}
 }
 
-// probe stores into a page and looks whether the page tables know: under an
-// emulator they may be those of other addresses, and every store would go
-// unseen.
-func probe(f *os.File) error {
-	r, err := mapping.Reserve(PageSize, PageSize)
+// probe tells whether the page tables know of a store, and whether a scan does:
+// under an emulator they may be those of other addresses, and every store would
+// go unseen.
+func probe(f *os.File) (scans bool, err error) {
+	r, err := mapping.Reserve(2*PageSize, PageSize)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer r.Release()
-	if err := r.MapAnon(0, PageSize, mapping.ReadWrite); err != nil {
-		return err
+	if err := r.MapAnon(0, 2*PageSize, mapping.ReadWrite); err != nil {
+		return false, err
 	}
-	m := newPagemap(f, r)
-	before, err := m.chunk(nil, 0, 1)
+	reads, scanning := newPagemap(f, r), newPagemap(f, r)
+	if scanning.scanner, err = newScanner(f, r); err != nil {
+		return false, err
+	}
+	defer scanning.scanner.close()
+	if err := reads.probe(0, r.Bytes()); err != nil {
+		return false, err
+	}
+	return scanning.probe(1, r.Bytes()) == nil, nil
+}
+
+// probe stores into a page of mem that was never touched.
+func (m *pagemap) probe(page int, mem []byte) error {
+	before, err := m.chunk(nil, page, page+1)
 	if err != nil {
 		return fmt.Errorf("%w (%w)", err, errors.ErrUnsupported)
 	}
-	r.Bytes()[PageSize-1] = 1
-	after, err := m.chunk(nil, 0, 1)
+	mem[(page+1)*PageSize-1] = 1
+	after, err := m.chunk(nil, page, page+1)
 	if err != nil || len(before) != 0 || len(after) != 1 {
 		return fmt.Errorf("page tables do not show a store (before %v, after %v): %w", before, after, errors.ErrUnsupported)
 	}
@@ -82,16 +111,25 @@ func probe(f *os.File) error {
 
 func (m *pagemap) close() {
 	if m != nil {
+		m.scanner.close()
 		_ = m.file.Close() // was only read
 	}
+}
+
+// window is how many pages are looked at in one go.
+func (m *pagemap) window() int {
+	if m != nil && m.scanner != nil {
+		return scanChunk
+	}
+	return pagemapChunk
 }
 
 // ascend visits the private pages of [lo, hi) from the lowest to the highest.
 func (m *pagemap) ascend(lo, hi int, visit func(page int)) error {
 	var private []int
 	var err error
-	for ; lo < hi; lo += pagemapChunk {
-		if private, err = m.chunk(private[:0], lo, min(lo+pagemapChunk, hi)); err != nil {
+	for n := m.window(); lo < hi; lo += n {
+		if private, err = m.chunk(private[:0], lo, min(lo+n, hi)); err != nil {
 			return err
 		}
 		for _, p := range private {
@@ -105,8 +143,8 @@ func (m *pagemap) ascend(lo, hi int, visit func(page int)) error {
 func (m *pagemap) highest(lo, hi int, wanted func(page int) bool) (int, error) {
 	var private []int
 	var err error
-	for ; lo < hi; hi -= pagemapChunk {
-		if private, err = m.chunk(private[:0], max(lo, hi-pagemapChunk), hi); err != nil {
+	for n := m.window(); lo < hi; hi -= n {
+		if private, err = m.chunk(private[:0], max(lo, hi-n), hi); err != nil {
 			return -1, err
 		}
 		for i := len(private) - 1; i >= 0; i-- {
@@ -118,14 +156,23 @@ func (m *pagemap) highest(lo, hi int, wanted func(page int) bool) (int, error) {
 	return -1, nil
 }
 
-// chunk appends the private pages of [lo, hi), which is no longer than
-// pagemapChunk.
+// chunk appends the private pages of [lo, hi), which is no longer than the
+// window.
 func (m *pagemap) chunk(dst []int, lo, hi int) ([]int, error) {
 	if m == nil {
 		for p := lo; p < hi; p++ {
 			dst = append(dst, p)
 		}
 		return dst, nil
+	}
+	if m.scanner != nil {
+		next := lo
+		err := m.scanner.scan(m.wanted, lo, hi, func(lo, hi int, _ bool) {
+			for next = max(next, lo); next < hi; next++ {
+				dst = append(dst, next)
+			}
+		})
+		return dst, err
 	}
 	size := m.entries * 8
 	buf := m.buf[:(hi-lo)*size]

@@ -52,7 +52,7 @@ func TestPagemapEntries(t *testing.T) {
 			if _, err := m.chunk(nil, 0, 4); err == nil {
 				t.Error("table cut short: no error")
 			}
-			if err := probe(f); !errors.Is(err, errors.ErrUnsupported) {
+			if _, err := probe(f); !errors.Is(err, errors.ErrUnsupported) {
 				t.Errorf("tables of somebody else: %v", err)
 			}
 			if err := f.Close(); err != nil {

@@ -118,6 +118,7 @@ var lonely = map[string]func(){
 	"foreign handler in front":             foreignHandler,
 	"signals taken by os/signal":           notified,
 	"table full":                           tableFull,
+	"system calls refused":                 refused,
 	"no page tables, memory areas used up": func() { noPagemap = true; useUpAreas(way{kind: Mprotect}) },
 }
 
@@ -333,6 +334,8 @@ func notified() {
 
 // foreignHandler puts another action in front, as a C library would.
 func foreignHandler() {
+	// Where it can not be refused it is not there: under an emulator.
+	_ = refuse(unix.SYS_USERFAULTFD, 0, syscall.EPERM)
 	child(way{kind: Mprotect}, arenaPages, false)
 	var now sigaction
 	must(rtSigaction(nil, &now))

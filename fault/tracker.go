@@ -13,6 +13,7 @@ type Kind string
 // The ways there are. Auto is the best one that the system allows.
 const (
 	Auto     Kind = "auto"
+	Uffd     Kind = "uffd"
 	Mprotect Kind = "mprotect"
 	Cow      Kind = "cow"
 	Compare  Kind = "compare"
@@ -23,6 +24,7 @@ var candidates = []struct {
 	kind   Kind
 	reason string
 }{
+	{Uffd, "the kernel notes stores by itself"},
 	{Mprotect, "finds each page at its first store"},
 	{Cow, "the system tells private copies from file pages"},
 	{Compare, "needs nothing from the system"},
@@ -42,6 +44,8 @@ type tracker interface {
 
 func newTracker(kind Kind, a *Arena) (tracker, error) {
 	switch kind {
+	case Uffd:
+		return newUffd(a)
 	case Mprotect:
 		return newMprotect(a)
 	case Cow:
@@ -118,12 +122,12 @@ func (a *Arena) Touch(off, n int) error {
 
 // Highest returns one past the highest page that was dirtied since Open, for
 // an engine without a low watermark: no page at or above it holds anything
-// that a checkpoint would have to save. Trackers that compare look no lower
-// than Reference.Pages and never return less than they once did.
+// that a checkpoint would have to save. Trackers that compare, and Uffd,
+// look no lower than Reference.Pages and never return less than they once did.
 //
 // The cost is a look at the summary of a bitmap for Mprotect, a scan of the
-// arena's page tables for Cow, and reading the whole arena above the image for
-// Compare. The program must be stopped.
+// arena's page tables above the image for Uffd and Cow, and reading the whole
+// arena above the image for Compare. The program must be stopped.
 func (a *Arena) Highest() (int, error) {
 	n, err := a.tracker.highest()
 	if err != nil {
@@ -134,6 +138,8 @@ func (a *Arena) Highest() (int, error) {
 
 // Forget declares the pages [lo, hi) clean and re-arms them, after the engine
 // replaced, dropped or restored them so that they hold the committed content.
+// After pages were mapped anew it comes before the next store to them: a new
+// mapping is not tracked.
 // Pages that it replaced with other content, as before a shrink of the image,
 // must be marked afterwards: Forget says nothing about them. New mappings must
 // be readable and writable. The program must be stopped.

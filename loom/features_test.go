@@ -95,7 +95,7 @@ func TestAppRecordIsPartOfTheCheckpoint(t *testing.T) {
 }
 
 func TestGuardExhaustionIsAnError(t *testing.T) {
-	for _, kind := range []fault.Kind{fault.Mprotect, fault.Cow, fault.Compare} {
+	for _, kind := range []fault.Kind{fault.Uffd, fault.Mprotect, fault.Cow, fault.Compare} {
 		t.Run(string(kind), func(t *testing.T) {
 			l := open(t, t.TempDir(), &loom.Options{Tracker: kind, Guard: true})
 			if err := l.SetWatermarks(10*page, 40*page); err != nil {

@@ -22,6 +22,9 @@ func modes(t *testing.T) map[string]func() *loom.Options {
 	limbo := filepath.Join(t.TempDir(), "limbo.bin")
 	return map[string]func() *loom.Options{
 		"auto":               func() *loom.Options { return &loom.Options{} },
+		"uffd":               func() *loom.Options { return &loom.Options{Tracker: fault.Uffd} },
+		"uffd/resident":      func() *loom.Options { return &loom.Options{Tracker: fault.Uffd, Resident: true} },
+		"uffd/ephemeral":     func() *loom.Options { return &loom.Options{Tracker: fault.Uffd, Ephemeral: limbo} },
 		"mprotect":           func() *loom.Options { return &loom.Options{Tracker: fault.Mprotect} },
 		"cow":                func() *loom.Options { return &loom.Options{Tracker: fault.Cow} },
 		"compare":            func() *loom.Options { return &loom.Options{Tracker: fault.Compare} },

@@ -1,6 +1,7 @@
 package loom
 
 import (
+	"errors"
 	"fmt"
 
 	"loomstore/internal/mapping"
@@ -106,28 +107,49 @@ func pagesFor(n int64) int { return int((n + PageSize - 1) / PageSize) }
 
 // detach makes the file pages [from, mapped) anonymous, with the content they
 // have: the image is about to become shorter, and truncating a file destroys
-// what is mapped above its new end, private copies included.
+// what is mapped above its new end, private copies included. It goes from the
+// top down, so that after an error the file pages still are the leading ones.
 func (l *Loom) detach(from int) error {
-	const run = 64
-	kept := make([]byte, run*PageSize)
-	for lo := from; lo < l.mapped; lo += run {
-		hi := min(lo+run, l.mapped)
-		part := l.region.Bytes()[lo*PageSize : hi*PageSize]
-		if err := l.Do(func() error { copy(kept, part); return nil }); err != nil {
+	anonymous := func(lo, hi int) error {
+		return l.region.MapAnon(lo*PageSize, (hi-lo)*PageSize, mapping.ReadWrite)
+	}
+	for hi := l.mapped; hi > from; hi = l.mapped {
+		lo := max(from, hi-maxKept)
+		if err := l.keep(lo, hi, anonymous); err != nil {
 			return err
 		}
-		if err := l.region.MapAnon(lo*PageSize, len(part), mapping.ReadWrite); err != nil {
-			return err
-		}
-		copy(part, kept)
-		if err := l.arena.Forget(lo, hi); err != nil {
+		l.mapped = lo
+		if err := errors.Join(l.arena.SetMapped(lo), l.arena.Forget(lo, hi)); err != nil {
 			return err
 		}
 	}
-	if from < l.mapped {
-		l.mapped = from
-		return l.arena.SetMapped(from)
+	return nil
+}
+
+// maxKept is how many pages keep copies at once.
+const maxKept = 64
+
+// keep maps the pages [lo, hi), at most maxKept, anew with the content they
+// have; but the guard page, which is free space, can not be read.
+func (l *Loom) keep(lo, hi int, remap func(lo, hi int) error) error {
+	content := make([]byte, (hi-lo)*PageSize)
+	part := l.region.Bytes()[lo*PageSize : hi*PageSize]
+	parts := [][2]int{{0, len(part)}}
+	if g := l.arena.GuardPage(); g >= lo && g < hi {
+		parts = [][2]int{{0, (g - lo) * PageSize}, {(g - lo + 1) * PageSize, len(part)}}
 	}
+	copyParts := func(dst, src []byte) {
+		for _, p := range parts {
+			copy(dst[p[0]:p[1]], src[p[0]:p[1]])
+		}
+	}
+	if err := l.Do(func() error { copyParts(content, part); return nil }); err != nil {
+		return err
+	}
+	if err := remap(lo, hi); err != nil {
+		return err
+	}
+	copyParts(part, content)
 	return nil
 }
 

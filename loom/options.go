@@ -28,8 +28,9 @@ type Options struct {
 	// Size of the arena in bytes, a multiple of PageSize; 0 is DefaultSize. It
 	// may differ from run to run: only the image has to fit.
 	Size int64
-	// Tracker finds the dirty pages: fault.Auto (also ""), fault.Mprotect,
-	// fault.Cow or fault.Compare. Metrics says which one was taken and why.
+	// Tracker finds the dirty pages: fault.Auto (also ""), fault.Uffd,
+	// fault.Mprotect, fault.Cow or fault.Compare. Metrics says which one was
+	// taken and why.
 	Tracker fault.Kind
 	// Guard keeps an inaccessible page in the middle of the free space between
 	// the watermarks once SetWatermarks was called.
@@ -86,7 +87,7 @@ func (o *Options) validate() error {
 		return fmt.Errorf("loom: an arena is resident or ephemeral, not both: %w", ErrOptions)
 	}
 	switch o.Tracker {
-	case "", fault.Auto, fault.Mprotect, fault.Cow, fault.Compare:
+	case "", fault.Auto, fault.Uffd, fault.Mprotect, fault.Cow, fault.Compare:
 		return nil
 	}
 	return fmt.Errorf("loom: unknown tracker %q: %w", o.Tracker, ErrOptions)
