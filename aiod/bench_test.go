@@ -128,19 +128,21 @@ func BenchmarkRatios(b *testing.B) {
 			}
 		}
 	}
-	median := map[string]time.Duration{}
-	quiet := map[string]time.Duration{} // the fastest tenth: what others on the machine did not disturb
+	// The machine's load changes from round to round: what is compared was
+	// measured in the same one.
+	byName := map[string]*cell{}
+	for _, c := range cells {
+		byName[c.name] = c
+	}
 	var table strings.Builder
 	for _, c := range cells {
-		slices.Sort(c.times)
-		median[c.name], quiet[c.name] = c.times[len(c.times)/2], c.times[len(c.times)/10]
-		fmt.Fprintf(&table, "%-26s median %9v = %5.2f hops, fastest tenth %9v = %5.2f hops\n", c.name,
-			median[c.name], float64(median[c.name])/float64(median["hop"]),
-			quiet[c.name], float64(quiet[c.name])/float64(quiet["hop"]))
+		times := slices.Sorted(slices.Values(c.times))
+		fmt.Fprintf(&table, "%-26s median %9v  fastest tenth %9v  hops %5.2f\n",
+			c.name, times[len(times)/2], times[len(times)/10], c.over(byName["hop"]))
 	}
 	fmt.Fprintf(os.Stderr, "\n%s", &table) // b.Log would cut it off
 	ratio := func(unit, a, of string) {
-		b.ReportMetric(float64(median[a])/float64(median[of]), unit)
+		b.ReportMetric(byName[a].over(byName[of]), unit)
 	}
 	b.ReportMetric(0, "ns/op") // means nothing here
 	ratio("read-depth1/hop", "read/ABI2/depth1", "hop")
@@ -158,6 +160,16 @@ type cell struct {
 	n     int
 	run   func(n int)
 	times []time.Duration // an operation, by round
+}
+
+// over is the median of the rounds' ratios to another cell.
+func (c *cell) over(other *cell) float64 {
+	ratios := make([]float64, len(c.times))
+	for i := range ratios {
+		ratios[i] = float64(c.times[i]) / float64(other.times[i])
+	}
+	slices.Sort(ratios)
+	return ratios[len(ratios)/2]
 }
 
 // inParallel does n operations in depth goroutines.

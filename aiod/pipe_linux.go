@@ -33,6 +33,11 @@ func (p *pipeChannel) send(requests []uint64) error {
 }
 
 func (p *pipeChannel) receive(replies []uint64) (int, error) {
+	if p.requests == p.socket {
+		if err := awaitInput(p.socket); err != nil {
+			return 0, fmt.Errorf("%w: wait for replies: %w", ErrDied, err)
+		}
+	}
 	n, err := readAt(p.socket, p.in[:len(replies)*msgSize], -1)
 	switch {
 	case err != nil:

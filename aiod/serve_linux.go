@@ -147,6 +147,9 @@ func (s *server) take(p []byte) (int, error) {
 func (s *server) serveSocket() error {
 	buf := make([]byte, maxBatch*msgSize)
 	for have := 0; ; {
+		if err := awaitInput(s.replies); err != nil {
+			return fmt.Errorf("wait for the socket: %w", err)
+		}
 		n, err := readAt(s.replies, buf[have:], -1)
 		if err == unix.ECONNRESET { // the client died with replies unread
 			return nil

@@ -55,6 +55,17 @@ func writeAt(fd int, p []byte, pos int64) (int, error) {
 	}
 }
 
+// awaitInput waits until reading fd would not block. A thread that waits in
+// read(2) itself on a unix socket is woken for nothing each time the peer
+// takes something that was sent by the same end; one in poll(2) is not.
+func awaitInput(fd int) error {
+	fds := [1]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+	return retry(func() error {
+		_, err := unix.Poll(fds[:], -1)
+		return err
+	})
+}
+
 // openAt is openat(2); what is opened is never inherited by a program started.
 func openAt(dirfd int, path string, flags int, mode uint32) (fd int, err error) {
 	err = retry(func() error {
