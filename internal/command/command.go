@@ -44,6 +44,7 @@ type streams struct {
 func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
+	args = aiodArgs(args)
 	out := &counter{Writer: stdout}
 	s := &streams{in: stdin, out: out, err: stderr}
 	root := newRoot(s)
@@ -95,6 +96,7 @@ func newRoot(s *streams) *cobra.Command {
 		newVersion(s),
 		newRun(s),
 		newVMBus(s),
+		newAiod(s),
 	)
 	return root
 }

@@ -17,9 +17,8 @@ func TestMain(m *testing.M) {
 	if os.Getenv(childEnv) != "" {
 		os.Exit(Main(os.Args, os.Stdin, os.Stdout, os.Stderr))
 	}
-	testscript.Main(m, map[string]func(){
-		"loomctl": func() { os.Exit(Main(os.Args, os.Stdin, os.Stdout, os.Stderr)) },
-	})
+	run := func() { os.Exit(Main(os.Args, os.Stdin, os.Stdout, os.Stderr)) }
+	testscript.Main(m, map[string]func(){"loomctl": run, "aiod": run, "aiod1": run})
 }
 
 // guestModule is the JavaScript engine that npm installs, seen from this

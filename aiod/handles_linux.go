@@ -1,0 +1,124 @@
+package aiod
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+)
+
+// openFile is a descriptor that several goroutines may use while one closes
+// it: the descriptor is closed by the last of them, so that its number can not
+// come to mean another file in between.
+type openFile struct {
+	fd       int
+	dev, ino uint64
+
+	refs atomic.Int32 // users, plus one while it stands in a table
+
+	mu      sync.Mutex // of what follows
+	syncErr error
+	dir     *dirStream // of a directory that is being listed
+}
+
+func newOpenFile(fd int) *openFile {
+	f := &openFile{fd: fd}
+	f.refs.Store(1)
+	return f
+}
+
+// acquire is called with the table locked, which is what keeps refs above 0.
+func (f *openFile) acquire() *openFile {
+	f.refs.Add(1)
+	return f
+}
+
+// release ends one use; the last one closes the descriptor and reports how.
+func (f *openFile) release() error {
+	if f.refs.Add(-1) > 0 {
+		return nil
+	}
+	return unix.Close(f.fd)
+}
+
+// fileKey is a handle number as the client chose it. Files and directories are
+// numbered apart.
+type fileKey struct {
+	dir    bool
+	number uint32
+}
+
+// maxGenerations bounds what a client can leave behind under one number.
+const maxGenerations = 64
+
+// generations are the files opened under each handle number, oldest first.
+//
+// A libasync client uses a number again as soon as it has asked for the close,
+// and the next OPEN (pipe) may overtake that CLOSE (socket). So an OPEN of a
+// number in use starts a new generation, requests go to the newest, and a
+// CLOSE ends the oldest: CLOSEs come in order, one for every OPEN, failed ones
+// included (spec section 2). A failed OPEN is a generation without a file.
+type generations struct {
+	mu    sync.Mutex
+	files map[fileKey][]*openFile // nil: a failed OPEN
+}
+
+// opened starts a generation; f is nil for a failed OPEN.
+func (g *generations) opened(k fileKey, f *openFile) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if len(g.files[k]) >= maxGenerations {
+		return unix.EMFILE
+	}
+	g.files[k] = append(g.files[k], f)
+	return nil
+}
+
+// find returns the newest file that the client can mean, or nil. It is the
+// caller's to release. A directory's aiod_file carries no identity.
+func (g *generations) find(k fileKey, dev, ino uint64) *openFile {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	list := g.files[k]
+	for i := len(list) - 1; i >= 0; i-- {
+		if f := list[i]; f != nil && (k.dir || f.dev == dev && f.ino == ino) {
+			return f.acquire()
+		}
+	}
+	return nil
+}
+
+// closed ends the oldest generation. An unknown number is no error: each
+// daemon is told of every CLOSE.
+func (g *generations) closed(k fileKey) error {
+	g.mu.Lock()
+	list := g.files[k]
+	if len(list) == 0 {
+		g.mu.Unlock()
+		return nil
+	}
+	f := list[0]
+	if len(list) == 1 {
+		delete(g.files, k)
+	} else {
+		g.files[k] = list[1:]
+	}
+	g.mu.Unlock()
+	if f == nil {
+		return nil
+	}
+	return f.release()
+}
+
+func (g *generations) closeAll() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, list := range g.files {
+		for _, f := range list {
+			if f != nil {
+				f.release()
+			}
+		}
+	}
+	g.files = nil
+}
