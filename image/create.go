@@ -106,8 +106,9 @@ func (s *Store) establish(rec *patch.Record, hashes []uint64) error {
 	if err := s.openFiles([4]int{anew, anew, os.O_CREATE, anew}); err != nil {
 		return err
 	}
-	// The other slot is never written: whatever a power cut makes of the bytes
-	// in flight, zeros there say that no checkpoint was begun.
+	// Neither the other slot nor, before the live mark, a header is written,
+	// not even with zeros: whatever a power cut makes of the bytes in flight,
+	// these are zeros, and say that no checkpoint was begun.
 	if err := s.control.Truncate(patch.ControlSize); err != nil {
 		return fmt.Errorf("resize %s: %w", patch.ControlFile, err)
 	}
@@ -118,8 +119,8 @@ func (s *Store) establish(rec *patch.Record, hashes []uint64) error {
 	if err := s.allocate(s.memory, patch.MemoryFile, 0, s.o.Geometry.BodyLen(bodyChunk)); err != nil {
 		return err
 	}
-	if _, err := s.sums.WriteAt(make([]byte, tableOffset), 0); err != nil {
-		return fmt.Errorf("write %s: %w", patch.SumsFile, s.spaceError(patch.SumsFile, tableOffset, err))
+	if err := s.sums.Truncate(tableOffset); err != nil {
+		return fmt.Errorf("resize %s: %w", patch.SumsFile, err)
 	}
 	s.cur.Store(rec)
 	s.table = newTable(s.sums, s.o.Geometry, 0)

@@ -34,7 +34,6 @@ type examination struct {
 	body    *patch.Body       // native: the body of the record, if it was read
 	hashes  []uint64          // of all pages, if a proof needed them
 	vere    patch.VereVerdict // vere: what import does
-	half    *patch.Record     // half made: its record
 }
 
 // reading is the four files of a directory, open for reading; nil is absent.
@@ -96,18 +95,32 @@ func (r *reading) classify(dir string) error {
 	case begun && imageEmpty && (fresh || r.control == nil && r.memoryLen == 0) && !north && !south:
 		r.x.kind = kindHalfCreated
 		return nil
-	case ours:
-		return r.halfMade()
-	case r.control == nil && r.memory != nil && r.sums != nil,
-		r.sums != nil && r.sumsLen > 0 && !hs.blank:
+	case ours: // without a live mark: an import just before its end, or a lost header
+		r.x.kind = kindNative
+		if err := r.native(); err != nil {
+			return err
+		}
+		if best := r.x.verdict.Record; fresh && best != nil && best.Epoch == 0 {
+			r.x.kind = kindHalfMade
+		}
+		return nil
+	case r.sums != nil && !hs.blank:
 		return &patch.Defect{Class: patch.ErrDamaged, File: patch.SumsFile, Page: -1, Offset: 0,
 			Want: "a valid header", Reason: "no header of a loom store, but this is one"}
 	}
 	r.x.kind = kindVere
-	r.x.vere, err = patch.DecideVere(patch.VereFiles{
-		Image: vereFile(r.image, r.imageLen), Control: vereFile(r.control, r.controlLen), Memory: vereFile(r.memory, r.memoryLen),
-		North: north, South: south,
-	})
+	files := patch.VereFiles{Image: vereFile(r.image, r.imageLen), Control: vereFile(r.control, r.controlLen),
+		Memory: vereFile(r.memory, r.memoryLen), North: north, South: south}
+	// An import that was cut off leaves our control.bin with its length and no
+	// whole record. Vere's lines are never zeros, so it is none of vere's.
+	ownBlank := fresh && r.controlLen == patch.ControlSize
+	if ownBlank {
+		files.Control = patch.VereFile{}
+	}
+	r.x.vere, err = patch.DecideVere(files)
+	if ownBlank && r.x.vere.Action == patch.VereImport {
+		r.x.vere.Aside = append(r.x.vere.Aside, patch.ControlFile)
+	}
 	return err
 }
 
@@ -159,9 +172,9 @@ func (r *reading) close() {
 	}
 }
 
-// ownControl reports whether control.bin is of our format, and whether it is
-// one in which no checkpoint was ever begun: what a creation cut off at any
-// point leaves, garbage in the sectors in flight included.
+// ownControl reports whether control.bin holds a commit record of ours, and
+// whether it is one in which no checkpoint was ever begun: what a creation cut
+// off at any point leaves, garbage in the sectors in flight included.
 func (r *reading) ownControl() (fresh, ours bool, err error) {
 	if r.control == nil {
 		return false, false, nil
@@ -176,7 +189,10 @@ func (r *reading) ownControl() (fresh, ours bool, err error) {
 	fresh = size <= patch.ControlSize && secondZero &&
 		(isZero(b) || patch.IsRecord(b) || size == patch.ControlSize)
 	for i := 0; i+patch.BlockSize <= len(b); i += patch.BlockSize {
-		ours = ours || patch.IsRecord(b[i:])
+		_, err := patch.UnmarshalRecord(b[i:i+patch.BlockSize], r.o.Geometry)
+		whole := err == nil || errors.Is(err, patch.ErrMismatch)
+		// A torn record is ours too, but not where none was finished yet.
+		ours = ours || whole || !fresh && patch.IsRecord(b[i:])
 	}
 	return fresh, ours, nil
 }
@@ -188,28 +204,6 @@ func isZero(b []byte) bool {
 		}
 	}
 	return true
-}
-
-// halfMade is for a commit record without a live mark: an import cut off just
-// before its end, if the record is the first; else a store whose header was
-// lost. Both go on only if the image is what the record says.
-func (r *reading) halfMade() error {
-	c, err := patch.ReadControl(r.control, r.controlLen, r.o.Geometry)
-	if err != nil {
-		return err
-	}
-	best := c.Best()
-	if best == nil || best.Epoch != 0 || !c.Fresh() {
-		r.x.kind = kindNative
-		return r.native()
-	}
-	if err := r.imageFits(best.NewPages, best.NewDigest); err != nil {
-		noMark := &patch.Defect{Class: patch.ErrDamaged, File: patch.SumsFile, Page: -1, Offset: 0,
-			Want: "a valid header", Reason: "no header beside a commit record"}
-		return errors.Join(noMark, err)
-	}
-	r.x.kind, r.x.half = kindHalfMade, best
-	return nil
 }
 
 // native fills in the evidence for patch.Decide.

@@ -77,6 +77,11 @@ func (s *Store) importVereLocked(ctx context.Context, r *reading, report *Report
 		return err
 	}
 	defer unlock()
+	// What was found, and what was found missing, may be in the cache only. A
+	// name set aside must not become durable before the rename that led here.
+	if err := s.o.FS.SyncDir(s.dir); err != nil {
+		return err
+	}
 	if err := s.setAside(r.x.vere.Aside, report); err != nil {
 		return err
 	}

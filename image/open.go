@@ -192,7 +192,7 @@ func (r *reading) plan(dir string) (Report, error) {
 	case kindHalfCreated:
 		report.Action, report.Reason = ActionCreated, "a creation was cut off before its end"
 	case kindHalfMade:
-		report.Action, report.Pages, report.Reason = ActionImported, x.half.NewPages, "an import was cut off just before its end; the image is proven"
+		report.Action, report.Pages, report.Reason = ActionImported, x.verdict.Record.NewPages, "an import was cut off just before its end; the image is proven"
 	case kindNative:
 		v := x.verdict
 		report.Reason = v.Reason
@@ -230,11 +230,6 @@ func (s *Store) carryOut(ctx context.Context, r *reading, report *Report) error 
 	switch x.kind {
 	case kindEmpty, kindHalfCreated:
 		return s.create()
-	case kindHalfMade:
-		if err := s.establish(x.half, x.hashes); err != nil {
-			return err
-		}
-		return s.dropApplied()
 	case kindVere:
 		return s.importVere(ctx, r, report)
 	}

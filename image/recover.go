@@ -17,7 +17,8 @@ func (s *Store) recover(ctx context.Context, r *reading) error {
 	if err := s.openFiles([4]int{0, os.O_CREATE, os.O_CREATE, os.O_CREATE}); err != nil {
 		return err
 	}
-	if r.memory == nil || r.image == nil || r.sums == nil {
+	// Without a live mark the names too may be in the cache only.
+	if r.memory == nil || r.image == nil || x.header == nil {
 		if err := s.o.FS.SyncDir(s.dir); err != nil {
 			return err
 		}

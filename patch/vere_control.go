@@ -54,6 +54,12 @@ func vereForm(b []byte) *Defect {
 	if size < 4 {
 		return vereUncommitted(size, fmt.Sprintf("at least %d bytes", vereHeaderSize))
 	}
+	// A power cut in vere's save can keep the length and lose the bytes. Only a
+	// control.bin that was never synced has a first sector of zeros, and vere
+	// touches the image only behind that sync.
+	if allZero(b[:min(size, 512)]) {
+		return vereUncommitted(size, "a header, not zeros")
+	}
 	if v := binary.LittleEndian.Uint32(b); v != vereVersion {
 		return mismatch(ControlFile, "patch of another version", "version 2", fmt.Sprintf("version %d", v))
 	}

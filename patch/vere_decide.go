@@ -115,6 +115,7 @@ func (f VereFiles) decidePatch() (VereVerdict, error) {
 	}
 	c := decodeVereControl(control)
 	d := c.check(control)
+	sound := d == nil // control.bin says what the image is to be
 	if d == nil {
 		d = c.suppliedBy(f.Image.wholePages())
 	}
@@ -127,6 +128,16 @@ func (f VereFiles) decidePatch() (VereVerdict, error) {
 	if d == nil {
 		return VereVerdict{Action: VereImport, Pages: p.Pages(), Patch: p,
 			Reason: fmt.Sprintf("image with a committed patch of %d pages", p.Len())}, nil
+	}
+	if sound {
+		applied, err := vereApplied(f.Image, c)
+		if err != nil {
+			return VereVerdict{}, err
+		}
+		if applied {
+			return VereVerdict{Action: VereImport, Pages: c.Pages, Aside: f.asideFiles(),
+				Reason: "the image holds all of the patch, of which only a part is left"}, nil
+		}
 	}
 	// The patch is unusable. It may go only if applying it can not have begun.
 	trace, err := vereTrace(f.Image, c)

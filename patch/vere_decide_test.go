@@ -58,7 +58,9 @@ func TestVereDecision(t *testing.T) {
 		{name: "torn image, leftover memory.bin", dir: vereDir{image: torn, memory: memory}, action: "refused", exit: 3, file: "image.bin", page: 4},
 
 		// Step 5.
-		{name: "version 0", dir: vereDir{image: image, control: make([]byte, 16), memory: memory}, action: "refused", exit: 12, file: "control.bin", page: -1},
+		{name: "version 0", dir: vereDir{image: image, control: append(make([]byte, 4), control[4:]...), memory: memory}, action: "refused", exit: 12, file: "control.bin", page: -1},
+		{name: "length without bytes", dir: vereDir{image: image, control: make([]byte, 16), memory: memory}, action: "discarded", pages: 4},
+		{name: "length without bytes, torn image", dir: vereDir{image: torn, control: make([]byte, 16), memory: memory}, action: "refused", exit: 3, file: "image.bin", page: 4},
 		{name: "version 3, 4 bytes", dir: vereDir{image: image, control: []byte{3, 0, 0, 0}}, action: "refused", exit: 12, file: "control.bin", page: -1, text: "another version"},
 		{name: "version 3, 3 bytes", dir: vereDir{image: image, control: []byte{3, 0, 0}}, action: "discarded", pages: 4},
 		{name: "our magic", dir: vereDir{image: image, control: []byte("LOOMCTL\x00")}, action: "refused", exit: 12, file: "control.bin", page: -1},

@@ -82,6 +82,25 @@ func (p *VerePatch) bad(slot int, want, got, reason string) *Defect {
 		Want: want, Got: got, Reason: reason}
 }
 
+// vereApplied reports whether the image is what the patch makes of it: its
+// length, and every page of a line. A power cut that keeps vere's removal of
+// memory.bin and loses the one of control.bin leaves that.
+func vereApplied(image VereFile, c *VereControl) (bool, error) {
+	if image.Size != c.Pages*verePageSize {
+		return false, nil
+	}
+	page := make([]byte, verePageSize)
+	for _, line := range c.Lines {
+		if err := image.readFull(ImageFile, page, line.Page*verePageSize); err != nil {
+			return false, err
+		}
+		if checksum.Sum32(page) != line.Hash {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
 // vereTrace looks for signs that the patch was already being applied: the
 // image ends inside a page, or holds a page that hashes to a line's value. The
 // text names the sign; it is empty if there is none. Each page is hashed once,
