@@ -17,9 +17,7 @@ import (
 // that was neither stored to nor marked.
 func TestAnySequence(t *testing.T) {
 	forEachWay(t, func(t *testing.T, w way) {
-		if w.kind == Mprotect {
-			newEngine(t, w, 4, 0, true) // skips where there is no handler
-		}
+		newEngine(t, w, 4, 0, true) // skips where there is no such tracker
 		for range max(1, rounds(1)) {
 			rapid.Check(t, func(rt *rapid.T) { anySequence(t, rt, w) })
 		}

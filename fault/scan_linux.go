@@ -33,17 +33,16 @@ type query struct {
 }
 
 var (
-	// isPrivate: pages that have memory of their own. The categories are those of the
+	// isPrivate: pages that have memory of their own. The categories are the
 	// bits that pagemap.go reads where there is no scan.
 	isPrivate = query{mask: categoryFile, absent: categoryFile, either: categoryPresent | categorySwapped}
-	// isWritten: private pages that were stored to since they were
-	// armed. Pages without memory also count as written for the kernel, hence
-	// either.
+	// isWritten: private pages that were stored to since they were armed. Pages
+	// without memory also count as written for the kernel, hence either.
 	isWritten = query{
 		flags: scanRegistered,
 		mask:  categoryWritten | categoryFile, absent: categoryFile, either: categoryPresent | categorySwapped,
 	}
-	// isWrittenShared is the same of a shared mapping, where a page that was
+	// isWrittenShared: the same of a shared mapping, where a page that was
 	// stored to can be without memory: it was written to its file and evicted.
 	isWrittenShared = query{flags: scanRegistered, mask: categoryWritten}
 )

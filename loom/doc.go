@@ -12,9 +12,9 @@
 //
 // # Stopping
 //
-// Checkpoint, CheckpointAsync, Rollback, Toss, Unprotect and Close need the
-// program stopped: nobody stores into the arena while they run, except that
-// CheckpointAsync lets it go on as soon as it returns. Loads are always
+// Checkpoint, CheckpointAsync, Rollback, Toss, Trim, Unprotect and Close need
+// the program stopped: nobody stores into the arena while they run, except
+// that CheckpointAsync lets it go on as soon as it returns. Loads are always
 // allowed. All methods may be called from any goroutine; those that change the
 // store wait for each other.
 //

@@ -33,6 +33,7 @@ func modes(t *testing.T) map[string]func() *loom.Options {
 		"mprotect/ephemeral": func() *loom.Options { return &loom.Options{Tracker: fault.Mprotect, Ephemeral: limbo} },
 		"compare/ephemeral":  func() *loom.Options { return &loom.Options{Tracker: fault.Compare, Ephemeral: limbo} },
 		"guard":              func() *loom.Options { return &loom.Options{Tracker: fault.Cow, Guard: true} },
+		"uffd/guard":         func() *loom.Options { return &loom.Options{Tracker: fault.Uffd, Guard: true} },
 	}
 }
 
@@ -41,6 +42,9 @@ func open(t *testing.T, dir string, o *loom.Options) *loom.Loom {
 	o.Size = size
 	o.VerifyFull = true
 	l, err := loom.Open(dir, o)
+	if o.Tracker == fault.Uffd && errors.Is(err, errors.ErrUnsupported) {
+		t.Skipf("not run here: %v", err)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
