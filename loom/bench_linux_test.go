@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"loomstore/fault"
 	"loomstore/image"
 	"loomstore/internal/checksum"
 	"loomstore/loom"
@@ -31,8 +32,14 @@ const benchPages = 16384
 //
 //	go test -run '^$' -bench Checkpoint -benchtime 1x ./loom
 func BenchmarkCheckpoint(b *testing.B) {
+	for _, kind := range []fault.Kind{fault.Uffd, fault.Mprotect} {
+		b.Run(string(kind), func(b *testing.B) { benchCheckpoint(b, kind) })
+	}
+}
+
+func benchCheckpoint(b *testing.B, kind fault.Kind) {
 	dir := b.TempDir()
-	l, err := loom.Open(filepath.Join(dir, "store"), &loom.Options{Size: benchPages * page})
+	l, err := loom.Open(filepath.Join(dir, "store"), &loom.Options{Size: benchPages * page, Tracker: kind})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -101,7 +108,7 @@ func BenchmarkCheckpoint(b *testing.B) {
 	}
 	for _, d := range sizes {
 		floor, cp := median("floor", d), median("memcpy", d)
-		fmt.Printf("%6d pages: floor %8.2f ms  commit %5.2f x  applied %5.2f x  stopped %6.2f ms = %5.2f x memcpy\n", d,
+		fmt.Printf("%-8s %6d pages: floor %8.2f ms  commit %5.2f x  applied %5.2f x  stopped %6.2f ms = %5.2f x memcpy\n", kind, d,
 			ms(floor), ratio(median("commit", d), floor), ratio(median("applied", d), floor), ms(median("stopped", d)), ratio(median("stopped", d), cp))
 	}
 }
