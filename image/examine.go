@@ -92,7 +92,7 @@ func (r *reading) classify(dir string) error {
 	imageEmpty := r.imageLen == 0
 	begun := r.sums != nil || r.memory != nil || r.control != nil // more than an empty image of vere's
 	switch {
-	case begun && imageEmpty && (fresh || r.control == nil && r.memoryLen == 0) && !north && !south:
+	case begun && imageEmpty && r.sumsLen <= tableOffset && (fresh || r.control == nil && r.memoryLen == 0) && !north && !south:
 		r.x.kind = kindHalfCreated
 		return nil
 	case ours: // without a live mark: an import just before its end, or a lost header
@@ -100,11 +100,11 @@ func (r *reading) classify(dir string) error {
 		if err := r.native(); err != nil {
 			return err
 		}
-		if best := r.x.verdict.Record; fresh && best != nil && best.Epoch == 0 {
+		if best := r.x.verdict.Record; best != nil && best.Epoch == 0 && r.x.control.Fresh() {
 			r.x.kind = kindHalfMade
 		}
 		return nil
-	case r.sums != nil && !hs.blank:
+	case r.sums != nil && (!hs.blank || imageEmpty && r.sumsLen > tableOffset):
 		return &patch.Defect{Class: patch.ErrDamaged, File: patch.SumsFile, Page: -1, Offset: 0,
 			Want: "a valid header", Reason: "no header of a loom store, but this is one"}
 	}
@@ -189,8 +189,11 @@ func (r *reading) ownControl() (fresh, ours bool, err error) {
 	fresh = size <= patch.ControlSize && secondZero &&
 		(isZero(b) || patch.IsRecord(b) || size == patch.ControlSize)
 	for i := 0; i+patch.BlockSize <= len(b); i += patch.BlockSize {
-		_, err := patch.UnmarshalRecord(b[i:i+patch.BlockSize], r.o.Geometry)
+		rec, err := patch.UnmarshalRecord(b[i:i+patch.BlockSize], r.o.Geometry)
 		whole := err == nil || errors.Is(err, patch.ErrMismatch)
+		if rec != nil && (rec.Epoch != 0 || rec.NewPages != 0) {
+			fresh = false // what it stands for must be somewhere
+		}
 		// A torn record is ours too, but not where none was finished yet.
 		ours = ours || whole || !fresh && patch.IsRecord(b[i:])
 	}
