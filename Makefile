@@ -6,7 +6,7 @@ GUEST := guest/node_modules/.package-lock.json
 CC_FOUND := $(shell command -v $${CC:-cc} 2>/dev/null)
 FUZZTIME ?= 5s
 
-.PHONY: run test soak guest check unit race cross fuzz
+.PHONY: run test soak guest check unit race cross fuzz crash
 
 run: guest
 	CGO_ENABLED=0 $(GO) build -o bin/loomctl ./cmd/loomctl
@@ -52,3 +52,8 @@ fuzz:
 	@for target in $$(grep -ho 'func Fuzz[A-Za-z0-9]*' fuzz/*_test.go | cut -d' ' -f2 | sort); do \
 	  $(GO) test ./fuzz -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1x || exit 1; \
 	done
+
+# Ten million crash states of the model, every mutant, 100,000 flipped bits.
+# LOOM_CRASH_SEED=n resumes at the seed that the log named last.
+crash:
+	LOOM_CRASH_STATES=$${LOOM_CRASH_STATES:-10000000} LOOM_CRASH_FLIPS=100000 $(GO) test ./internal/crash -v -timeout 24h
