@@ -73,8 +73,8 @@ func copyStore(ctx context.Context, o *Options, src, dst string, empty bool, pro
 	if err != nil {
 		return BackupReport{}, err
 	}
-	partial := fmt.Sprintf("%s.partial-%d", dst, os.Getpid())
-	if err := o.FS.Mkdir(partial, 0o700); err != nil {
+	partial, err := makePartial(o.FS, dst)
+	if err != nil {
 		return BackupReport{}, errors.Join(err, removeDirs(o.FS, made))
 	}
 	report, err := backupInto(ctx, o, src, partial, progress)
@@ -88,6 +88,20 @@ func copyStore(ctx context.Context, o *Options, src, dst string, empty bool, pro
 		return BackupReport{}, errors.Join(err, removeAll(o.FS, partial), removeDirs(o.FS, made))
 	}
 	return report, syncNames(o.FS, filepath.Dir(dst))
+}
+
+// makePartial makes the directory in which a copy comes to be. A killed copy
+// leaves one, which may be that of a process of the same id elsewhere at work:
+// it is left alone.
+func makePartial(fsys vfs.FS, dst string) (string, error) {
+	partial := fmt.Sprintf("%s.partial-%d", dst, os.Getpid())
+	name := partial
+	for n := 1; ; n++ {
+		if err := fsys.Mkdir(name, 0o700); !errors.Is(err, fs.ErrExist) {
+			return name, err
+		}
+		name = fmt.Sprintf("%s.%d", partial, n)
+	}
 }
 
 // backupInto fills the directory dir and makes it durable.

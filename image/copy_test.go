@@ -3,6 +3,7 @@ package image_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"testing"
@@ -140,5 +141,23 @@ func TestNothingIsMadeOfNothing(t *testing.T) {
 		if _, err := fsys.Stat(name); !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// A copy that was killed leaves a directory, under a name that a later process
+// of the same id would choose, too.
+func TestLeftoverOfAKilledCopy(t *testing.T) {
+	ctx := context.Background()
+	m := memfs.New()
+	closedStore(t, m)
+	leftover := fmt.Sprintf("/copy.partial-%d", os.Getpid())
+	if err := m.Mkdir(leftover, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := image.Backup(ctx, "/store", "/copy", &image.Options{FS: m}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.Stat(leftover); err != nil {
+		t.Errorf("what may be another's was taken away: %v", err)
 	}
 }
