@@ -93,7 +93,16 @@ func killRounds(t *testing.T, mode string, lead int) {
 	acked, begun := 0, lead // no step after begun can have begun
 	answered, silent := 0, 0
 	for i := range rounds {
-		acks := killedRound(t, mode, dir, cache, time.Duration(random.Int64N(longest)))
+		// Of three rounds one ends before it can answer, one has the time to, and
+		// one ends anywhere, in a recovery as likely as not.
+		life := time.Duration(random.Int64N(longest))
+		switch i % 3 {
+		case 0:
+			life = time.Duration(random.Int64N(int64(time.Millisecond)))
+		case 1:
+			life += time.Duration(longest)
+		}
+		acks := killedRound(t, mode, dir, cache, life)
 		if len(acks) == 0 {
 			begun++
 			silent++
