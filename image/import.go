@@ -206,7 +206,7 @@ func (s *Store) applyVere(r *reading) error {
 	for i := range pages {
 		pages[i] = int(p.Line(i).Page)
 	}
-	if err := s.reserveVere(rec, pages); err != nil {
+	if err := s.reserveImage(rec, pages); err != nil {
 		return err
 	}
 	if err := s.freshen(r); err != nil {
@@ -234,26 +234,6 @@ func (s *Store) applyVere(r *reading) error {
 		}
 		if err := s.o.FS.SyncDir(s.dir); err != nil {
 			return err
-		}
-	}
-	return nil
-}
-
-// reserveVere allocates what the import will write into the image.
-func (s *Store) reserveVere(rec *patch.Record, pages []int) error {
-	size := int64(patch.Standard.PageSize)
-	length, allocated, err := s.image.Size()
-	if err != nil {
-		return err
-	}
-	if want := int64(rec.NewPages) * size; want > length {
-		return s.allocate(s.image, patch.ImageFile, length, want-length)
-	}
-	if allocated < length {
-		for _, p := range pages {
-			if err := s.allocate(s.image, patch.ImageFile, int64(p)*size, size); err != nil {
-				return err
-			}
 		}
 	}
 	return nil

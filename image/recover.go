@@ -56,6 +56,9 @@ func (s *Store) recover(ctx context.Context, r *reading) error {
 	if err := s.reserveImage(rec, pages); err != nil {
 		return err
 	}
+	if err := s.reserveSums(rec); err != nil {
+		return err
+	}
 	if err := s.rewrite(x.control, rec); err != nil {
 		return err
 	}

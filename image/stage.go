@@ -174,11 +174,14 @@ func (s *Store) reserve(rec *patch.Record, pages []int, bodyLen int64) error {
 			return err
 		}
 	}
-	return s.reserveImage(rec, pages)
+	if err := s.reserveImage(rec, pages); err != nil {
+		return err
+	}
+	return s.reserveSums(rec)
 }
 
-// reserveImage allocates the holes of the image that a line touches, its
-// growth, and the new entries in sums.bin.
+// reserveImage allocates the holes of the image that a line touches, and its
+// growth.
 func (s *Store) reserveImage(rec *patch.Record, pages []int) error {
 	size := int64(s.o.Geometry.PageSize)
 	length, allocated, err := s.image.Size()
@@ -201,8 +204,13 @@ func (s *Store) reserveImage(rec *patch.Record, pages []int) error {
 		return nil
 	}
 	oldLen := int64(rec.OldPages) * size
-	if err := s.allocate(s.image, patch.ImageFile, oldLen, int64(rec.NewPages)*size-oldLen); err != nil {
-		return err
+	return s.allocate(s.image, patch.ImageFile, oldLen, int64(rec.NewPages)*size-oldLen)
+}
+
+// reserveSums allocates the entries of pages by which the image grows.
+func (s *Store) reserveSums(rec *patch.Record) error {
+	if rec.NewPages <= rec.OldPages {
+		return nil
 	}
 	return s.allocate(s.sums, patch.SumsFile, 0, sumsLen(rec.NewPages))
 }
