@@ -54,7 +54,7 @@ fuzz:
 	  $(GO) test ./fuzz -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1x || exit 1; \
 	done
 
-# Ten million crash states of the model, every mutant, 100,000 flipped bits.
+# Ten million crash states of the model, every mutant, every check taken out, 100,000 flipped bits.
 # LOOM_CRASH_SEED=n resumes at the seed that the log named last.
 crash:
 	LOOM_CRASH_STATES=$${LOOM_CRASH_STATES:-10000000} LOOM_CRASH_FLIPS=100000 $(GO) test ./internal/crash -v -timeout 24h

@@ -2,6 +2,7 @@ package image
 
 import (
 	"bytes"
+	"encoding/binary"
 	"testing"
 
 	"loomstore/patch"
@@ -27,5 +28,53 @@ func TestHeaderOffsets(t *testing.T) {
 			t.Fatalf("bit %d of byte %d flipped, and accepted", bit%8, bit/8)
 		}
 		b[bit/8] ^= 1 << (bit % 8)
+	}
+}
+
+// A header whose hash is right can still hold what none may (R10).
+func TestImpossibleHeadersAreRefused(t *testing.T) {
+	g := patch.Geometry{PageSize: 256}
+	good := marshalHeader(&patch.Header{Epoch: 1, Pages: 4, Low: 1000}, g)
+	for name, edit := range map[string]func([]byte){
+		"an unknown flag":              func(b []byte) { b[hdrFlags] = 2 },
+		"a watermark above the pages":  func(b []byte) { binary.LittleEndian.PutUint64(b[hdrLow:], 1025) },
+		"a watermark with a sign":      func(b []byte) { binary.LittleEndian.PutUint64(b[hdrLow:], 1<<63) },
+		"a longer application record":  func(b []byte) { binary.LittleEndian.PutUint32(b[hdrAppLen:], patch.MaxAppRecord+1) },
+		"bytes behind the application": func(b []byte) { b[hdrEnd] = 1 },
+	} {
+		b := bytes.Clone(good)
+		edit(b)
+		patch.SealBlock(b)
+		if h, err := UnmarshalHeader(b, g); err == nil {
+			t.Errorf("%s: accepted %+v", name, h)
+		}
+	}
+}
+
+// Each epoch has its slot: a header in the other one was moved there. Of two
+// that are where they belong the higher epoch counts.
+func TestSlotsOfHeaders(t *testing.T) {
+	g := patch.Geometry{PageSize: 256}
+	block := func(epoch uint64) []byte { return marshalHeader(&patch.Header{Epoch: epoch}, g) }
+	zero := make([]byte, patch.BlockSize)
+	for _, c := range []struct {
+		slots  [2][]byte
+		newest int // -1: none
+	}{
+		{[2][]byte{block(4), block(3)}, 4},
+		{[2][]byte{block(4), block(5)}, 5},
+		{[2][]byte{zero, block(5)}, 5},
+		{[2][]byte{block(5), zero}, -1},
+		{[2][]byte{block(4), block(6)}, 4},
+		{[2][]byte{zero, zero}, -1},
+	} {
+		b := append(bytes.Clone(c.slots[0]), c.slots[1]...)
+		hs, err := readHeaders(bytes.NewReader(b), int64(len(b)), g)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := hs.newest; (got == nil) != (c.newest < 0) || got != nil && got.Epoch != uint64(c.newest) {
+			t.Errorf("newest is %+v, want epoch %d", got, c.newest)
+		}
 	}
 }

@@ -1,0 +1,88 @@
+package image_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"testing"
+	"time"
+
+	"loomstore/image"
+	"loomstore/internal/vfs/memfs"
+	"loomstore/patch"
+)
+
+// A closed store opens without its memory.bin, which it does not need. The new
+// one's name is durable before a checkpoint relies on it: else the power cut
+// behind the commit point would take the body away.
+func TestNamesMadeByOpenAreDurable(t *testing.T) {
+	mem := memfs.New()
+	m := model{size: 256}
+	prepared(false)(t, mem, &m)
+	if err := mem.Remove("/store/" + patch.MemoryFile); err != nil {
+		t.Fatal(err)
+	}
+	if err := mem.SyncDir("/store"); err != nil {
+		t.Fatal(err)
+	}
+	s, err := openOn(mem)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := stageAndCommit(s, m.take(3, step{6, []int{2}})); err != nil {
+		t.Fatal(err)
+	}
+	left := mem.CrashClone(memfs.Crash{Decide: memfs.DropAll})
+	if err := s.Close(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	s, err = openOn(left)
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkHolds(t, s, m, 3)
+	if err := s.Close(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A page count that the arena can not have is refused before anything is
+// allocated or read for it (R10): to prove this one takes 2^44 hashes.
+func TestPageCountsAreBoundedBeforeTheyAreUsed(t *testing.T) {
+	mem, g := memfs.New(), patch.Geometry{PageSize: 256}
+	m := model{size: 256}
+	prepared(false)(t, mem, &m)
+	f, err := mem.OpenFile("/store/"+patch.ControlFile, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	control, err := patch.ReadControl(f, patch.ControlSize, g)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rec := *control.Best()
+	rec.Base, rec.Epoch, rec.OldPages, rec.OldDigest = rec.Epoch, rec.Epoch+1, rec.NewPages, rec.NewDigest
+	rec.NewPages, rec.Low, rec.Lines, rec.LinesHash = 1<<44, 256<<44, 0, patch.LinesHash(nil)
+	block := rec.Marshal(g)
+	if _, err := f.WriteAt(append(block, block...), patch.CopyOffset(rec.Epoch, 0)); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	o := deterministic(mem, 256)
+	o.MaxPages = 100
+	done := make(chan error, 1)
+	go func() {
+		_, _, err := image.Open(context.Background(), "/store", o)
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		if !errors.Is(err, patch.ErrMismatch) {
+			t.Errorf("2^44 pages in an arena of 100: %v", err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("Open counts to 2^44")
+	}
+}
