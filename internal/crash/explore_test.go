@@ -106,3 +106,18 @@ func TestNoCrashStateBreaksTheStore(t *testing.T) {
 	}
 	x.report(t, began)
 }
+
+// The same with the pages of 16 KiB that real stores have: fewer states in
+// every run, because each is hashed and compared in full; many in the long one.
+func TestNoCrashStateBreaksPagesOfFullSize(t *testing.T) {
+	began := time.Now()
+	p := loom{size: 16384, create: true}
+	x := &explorer{proto: p, again: goesOn(p), budgets: []budget{{16, 16}, {4, 4}}, seed: uint64(number(t, seedVariable, 1)), enoughBad: 5}
+	if os.Getenv(statesVariable) != "" {
+		x.budgets = []budget{{1024, 400}, {32, 12}}
+	}
+	if err := x.explore("history", memfs.New(), newLedger(), takes(p, history...), 2); err != nil {
+		t.Error(err)
+	}
+	x.report(t, began)
+}
