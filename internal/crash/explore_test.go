@@ -92,6 +92,7 @@ func TestNoCrashStateBreaksTheStore(t *testing.T) {
 	if want > 1_000_000 {
 		depth = []budget{{1024, 400}, {32, 12}, {16, 8}}
 	}
+	logged := began
 	for seed := first; x.distinct.Load() < want && !x.failed(); seed++ {
 		rng := rand.New(rand.NewPCG(uint64(seed), 3))
 		p := loom{size: []int{256, 1024, 1024, 2048}[rng.IntN(4)], create: true, keep: int64(rng.IntN(2))}
@@ -100,8 +101,9 @@ func TestNoCrashStateBreaksTheStore(t *testing.T) {
 		if err := x.explore(fmt.Sprintf("seed %d", seed), m, l, takes(p, randomHistory(rng, 4)...), 2); err != nil {
 			t.Error(err)
 		}
-		if seed%50 == 0 {
+		if time.Since(logged) > time.Minute {
 			t.Logf("seed %d done: %d distinct", seed, x.distinct.Load())
+			logged = time.Now()
 		}
 	}
 	x.report(t, began)
