@@ -3,6 +3,7 @@ package aiod
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"path/filepath"
@@ -14,7 +15,8 @@ import (
 
 var (
 	// ErrClosed reports the use of a Client or File after its Close.
-	ErrClosed = errors.New("aiod: closed")
+	// It is fs.ErrClosed as well.
+	ErrClosed = fmt.Errorf("aiod: closed: %w", fs.ErrClosed)
 	// ErrDied reports a request that was outstanding when its daemon died.
 	// Whether it was carried out is not known.
 	ErrDied = errors.New("aiod: daemon died")
@@ -43,6 +45,7 @@ type backend interface {
 type handle interface {
 	transfer(ctx context.Context, write bool, blocks []Block) error
 	sync(ctx context.Context, dataOnly bool) error
+	resetSync(ctx context.Context) error
 	truncate(ctx context.Context, size int64) error
 	stat(ctx context.Context) (*Stat, error)
 	close(ctx context.Context) error
@@ -286,6 +289,20 @@ func (f *File) sync(dataOnly bool) error {
 		f.state.syncErr.CompareAndSwap(nil, &err)
 	}
 	return err
+}
+
+// ResetSync makes Sync possible again after one has failed. It is for a caller
+// that writes everything again which the failed one may have lost: only that
+// makes the next success mean what it says.
+func (f *File) ResetSync() error {
+	if err := f.usable("reset"); err != nil {
+		return err
+	}
+	if err := f.h.resetSync(f.ctx); err != nil {
+		return pathError("reset", f.name, err)
+	}
+	f.state.syncErr.Store(nil)
+	return nil
 }
 
 // Truncate sets the length; new bytes read as zero.

@@ -175,6 +175,9 @@ func (f *compatFile) ask(ctx context.Context, op Op, arg uint64) error {
 
 func (f *compatFile) sync(ctx context.Context, _ bool) error { return f.ask(ctx, OpFsync, 0) }
 
+// resetSync has nothing to do: the protocol's servers remember no failure.
+func (f *compatFile) resetSync(context.Context) error { return nil }
+
 func (f *compatFile) truncate(ctx context.Context, size int64) error {
 	return f.ask(ctx, OpFtrunc, uint64(size))
 }

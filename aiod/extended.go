@@ -13,7 +13,7 @@ type extended interface {
 	allocate(ctx context.Context, off, n int64) error
 	flush(ctx context.Context, off, n int64) error
 	cloneFrom(ctx context.Context, src handle) error
-	descriptor() uintptr
+	descriptor() *os.File
 }
 
 var errNative = fmt.Errorf("needs the native mode: %w", errors.ErrUnsupported)
@@ -64,6 +64,17 @@ func (f *File) Fd() (uintptr, bool) {
 	x, err := f.extended("fd")
 	if err != nil {
 		return 0, false
+	}
+	return x.descriptor().Fd(), true
+}
+
+// OS returns the same open file in this process, for reading and locking it
+// without a detour, and false in compatible mode. It is closed by the File's
+// Close.
+func (f *File) OS() (*os.File, bool) {
+	x, err := f.extended("os")
+	if err != nil {
+		return nil, false
 	}
 	return x.descriptor(), true
 }

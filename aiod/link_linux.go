@@ -129,6 +129,35 @@ func (l *link) begin(requests []uint64, late latecomer, now bool) (w *waiter, le
 	return w, lead, nil
 }
 
+// expect prepares for a reply to id that another request will bring about.
+func (l *link) expect(id uint64) (*waiter, error) {
+	w := &waiter{wake: make(chan struct{}, 1), pending: 1}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.err != nil {
+		return nil, l.err
+	}
+	l.inflight[id] = w
+	return w, nil
+}
+
+// expected ends the time in which the reply to id may come.
+func (l *link) expected(id uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	w := l.inflight[id]
+	if w == nil {
+		return
+	}
+	if l.err == nil {
+		l.fail(fmt.Errorf("%w: no reply to %d", ErrProtocol, id))
+		return
+	}
+	delete(l.inflight, id)
+	w.err = l.err
+	l.settle(w)
+}
+
 // wait returns when w has its outcome, or with gone if ctx ended before. alone
 // says that nobody else knows w any more.
 func (l *link) wait(ctx context.Context, w *waiter, lead bool) (gone, alone bool) {

@@ -45,8 +45,22 @@ const (
 	nativeCopy     // Len bytes at Arg of handle Buf to Off
 	nativeClone    // all of handle Buf
 	nativeSequence // Len bytes of submissions at Buf, in order, up to the first failure
+	nativeLock     // bytes [Off, Off+Len): Arg is unlock, lockShared or lockExclusive; waits
+	nativeMark     // of a sequence: completes ID, with the error if it is not reached
+	nativeReset    // forget that a sync has failed
 	numNativeOps
 )
+
+// What nativeLock does.
+const (
+	unlock = iota
+	lockShared
+	lockExclusive
+)
+
+var nativeNames = [numNativeOps]string{
+	"NOP", "READ", "WRITE", "FSYNC", "FDATASYNC", "FTRUNC", "ALLOCATE", "FLUSH", "FSTAT", "CLOSE", "COPY", "CLONE", "SEQUENCE", "LOCK", "MARK", "RESET",
+}
 
 // Submission is one entry of the native mode's request ring, copied out of
 // shared memory and validated against the size of the data area.
@@ -108,6 +122,8 @@ func DecodeSubmission(b *[submissionSize]byte, size uint64) (Submission, error) 
 		return bad(errnoERANGE, "no room for the result")
 	case s.op() == nativeSequence && (s.Len%submissionSize != 0 || s.Len > nativeMaxBlock):
 		return bad(errnoEINVAL, fmt.Sprintf("sequence of %d bytes", s.Len))
+	case s.op() == nativeLock && s.Arg > lockExclusive:
+		return bad(errnoEINVAL, fmt.Sprintf("no lock %d", s.Arg))
 	}
 	return s, nil
 }

@@ -42,6 +42,9 @@ func (s *nativeServer) serveName(r *controlRequest, fds []int, err error) {
 	pass := -1
 	if err == nil {
 		pass, err = s.onName(r, fds, &a)
+		if s.trace != nil {
+			s.tracedName(r, err)
+		}
 	}
 	if err != nil {
 		a = controlAnswer{id: r.id, errno: errnoFor(err)}

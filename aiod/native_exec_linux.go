@@ -17,7 +17,11 @@ func errnoFor(err error) uint32 {
 
 // perform carries out a submission. It calls slow before anything that may
 // take long.
-func (s *nativeServer) perform(e *Submission, slow func()) (int64, error) {
+func (s *nativeServer) perform(e *Submission, slow func()) (n int64, err error) {
+	if s.trace != nil {
+		name := s.nameOf(e.Handle) // before it is closed
+		defer func() { s.traced(e, name, err) }()
+	}
 	switch e.op() {
 	case nativeNop:
 		return 0, nil
@@ -60,6 +64,16 @@ func (s *nativeServer) perform(e *Submission, slow func()) (int64, error) {
 		})
 	case nativeFlush:
 		return 0, unix.SyncFileRange(f.fd, e.Off, int64(e.Len), unix.SYNC_FILE_RANGE_WRITE)
+	case nativeLock:
+		l := unix.Flock_t{Type: [...]int16{unix.F_UNLCK, unix.F_RDLCK, unix.F_WRLCK}[e.Arg], Start: e.Off, Len: int64(e.Len)}
+		return 0, retry(func() error { return unix.FcntlFlock(uintptr(f.fd), unix.F_OFD_SETLKW, &l) })
+	case nativeReset:
+		f.mu.Lock()
+		f.syncErr = nil
+		f.mu.Unlock()
+		return 0, nil
+	case nativeMark: // outside a sequence
+		return 0, unix.EINVAL
 	}
 	src, err := s.files.find(e.Buf)
 	if err != nil {
@@ -69,8 +83,7 @@ func (s *nativeServer) perform(e *Submission, slow func()) (int64, error) {
 	if e.op() == nativeClone {
 		return 0, retry(func() error { return unix.IoctlFileClone(f.fd, src.fd) })
 	}
-	n, err := copyRange(f.fd, src.fd, e.Off, e.Arg, int64(e.Len))
-	return n, err
+	return copyRange(f.fd, src.fd, e.Off, e.Arg, int64(e.Len))
 }
 
 // read asks the page cache first: what is there comes without waiting, and
@@ -100,84 +113,11 @@ func (s *nativeServer) syncFile(f *openFile, dataOnly bool) error {
 	if err != nil {
 		return err
 	}
-	err = retry(func() error { return s.sync(f.fd, dataOnly) })
-	if err != nil {
+	// Not again after EINTR: the interrupted call may have consumed the error.
+	if err = s.sync(f.fd, dataOnly); err != nil {
 		f.mu.Lock()
 		f.syncErr = err
 		f.mu.Unlock()
 	}
 	return err
-}
-
-// sequence carries out submissions one after the other, from a private copy of
-// them, up to the first that fails or does less than it should. The result is
-// how many were done.
-func (s *nativeServer) sequence(e *Submission) (int64, error) {
-	steps := append([]byte(nil), s.data[e.Buf:e.Buf+e.Len]...)
-	done := int64(0)
-	for ; len(steps) > 0; steps = steps[submissionSize:] {
-		step, err := DecodeSubmission((*[submissionSize]byte)(steps), uint64(len(s.data)))
-		if err == nil && step.op() == nativeSequence {
-			err = unix.ELOOP
-		}
-		if err == nil {
-			err = s.step(&step)
-		}
-		if err != nil {
-			return done, err
-		}
-		done++
-	}
-	return done, nil
-}
-
-// step is perform for all of a write, not part of it.
-func (s *nativeServer) step(e *Submission) error {
-	for {
-		n, err := s.perform(e, func() {})
-		if err != nil || e.op() != nativeWrite || uint64(n) == e.Len {
-			return err
-		}
-		if n == 0 {
-			return unix.EIO
-		}
-		e.Buf, e.Len, e.Off = e.Buf+uint64(n), e.Len-uint64(n), e.Off+n
-	}
-}
-
-// copyRange copies n bytes between files, in the kernel where it can.
-func copyRange(dst, src int, dstOff, srcOff, n int64) (int64, error) {
-	done, inKernel := int64(0), true
-	var buf []byte
-	for done < n {
-		from, to := srcOff+done, dstOff+done
-		var k int
-		var err error
-		if inKernel {
-			k, err = unix.CopyFileRange(src, &from, dst, &to, int(min(n-done, 1<<30)), 0)
-			switch err {
-			case unix.EXDEV, unix.EINVAL, unix.EOPNOTSUPP, unix.ENOSYS:
-				inKernel = false
-				buf = make([]byte, min(n-done, 256<<10))
-				continue
-			case unix.EINTR:
-				continue
-			}
-		} else {
-			k, err = readAt(src, buf[:min(n-done, int64(len(buf)))], from)
-			for wrote := 0; err == nil && wrote < k; {
-				var w int
-				w, err = writeAt(dst, buf[wrote:k], to+int64(wrote))
-				wrote += w
-			}
-		}
-		if err != nil {
-			return done, err
-		}
-		if k == 0 {
-			return done, unix.ENODATA // the source is shorter than that
-		}
-		done += int64(k)
-	}
-	return done, nil
 }

@@ -181,6 +181,10 @@ func (f *nativeFile) sync(ctx context.Context, dataOnly bool) error {
 	return f.ask(ctx, Submission{Op: uint32(op)})
 }
 
+func (f *nativeFile) resetSync(ctx context.Context) error {
+	return f.ask(ctx, Submission{Op: uint32(nativeReset)})
+}
+
 func (f *nativeFile) truncate(ctx context.Context, size int64) error {
 	return f.ask(ctx, Submission{Op: uint32(nativeTruncate), Off: size})
 }

@@ -2,6 +2,7 @@ package aiod
 
 import (
 	"fmt"
+	"io"
 	"sync"
 
 	"loomstore/internal/mapping"
@@ -19,7 +20,8 @@ type nativeServer struct {
 	data    []byte
 	control int
 	// sync is fsync or fdatasync; tests make it fail.
-	sync func(fd int, dataOnly bool) error
+	sync  func(fd int, dataOnly bool) error
+	trace io.Writer // nil: silent
 
 	mu       sync.Mutex // of the submission ring
 	head     uint32     // submissions taken
@@ -50,7 +52,7 @@ func ServeNative(cfg *NativeConfig) error {
 
 // newNativeServer agrees with the client on what both understand.
 func newNativeServer(cfg *NativeConfig) (*nativeServer, error) {
-	s := &nativeServer{control: int(cfg.Control), resolver: resolver{unix.AT_FDCWD}}
+	s := &nativeServer{control: int(cfg.Control), resolver: resolver{unix.AT_FDCWD}, trace: cfg.Trace}
 	s.sync = func(fd int, dataOnly bool) error {
 		if dataOnly {
 			return unix.Fdatasync(fd)

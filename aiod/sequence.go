@@ -15,6 +15,7 @@ type Sequence struct {
 	c       *Client
 	steps   []step
 	payload int
+	marked  bool
 	err     error
 }
 
@@ -25,8 +26,8 @@ type step struct {
 	data     []byte
 }
 
-// ErrTooLarge reports a Sequence that does not fit into one request: 16384
-// steps, 64 bytes each, less the bytes that WriteAt steps carry.
+// ErrTooLarge reports a Sequence that does not fit into one request: of more
+// than 16384 steps, or whose WriteAt steps carry more than 1 MiB together.
 var ErrTooLarge = errors.New("aiod: sequence too large")
 
 // Pending is a Sequence under way.
@@ -34,6 +35,24 @@ type Pending struct {
 	done  chan struct{}
 	count int
 	err   error
+
+	marked  chan struct{} // done, if the sequence has no mark
+	markErr error
+}
+
+// Marked waits until everything before the mark is done, and returns the error
+// of a step that kept the sequence from getting there. Without a mark it waits
+// for the end. ErrDied leaves open how far the daemon came; it will not go on.
+func (p *Pending) Marked(ctx context.Context) error {
+	select {
+	case <-p.marked:
+		if p.marked == p.done {
+			return p.err
+		}
+		return p.markErr
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // Wait returns how many steps were done, and the error of the one that was
@@ -73,6 +92,31 @@ func (s *Sequence) Sync(f *File) { s.add(f, nil, Submission{Op: uint32(nativeSyn
 // SyncData is Sync without attributes that reading does not need.
 func (s *Sequence) SyncData(f *File) { s.add(f, nil, Submission{Op: uint32(nativeSyncData)}, nil) }
 
+// Mark is the place that Pending.Marked waits for. A sequence has one at most.
+func (s *Sequence) Mark() {
+	if s.marked {
+		s.err = fmt.Errorf("aiod: step %d: a second mark", len(s.steps))
+	}
+	s.marked = true
+	s.add(nil, nil, Submission{Op: uint32(nativeMark)}, nil)
+}
+
+// Lock takes an open file description lock on n bytes at off of f, and waits
+// as long as another description has one that forbids it. It is f's, in this
+// process (File.OS) as in the daemon.
+func (s *Sequence) Lock(f *File, off, n int64, exclusive bool) {
+	kind := int64(lockShared)
+	if exclusive {
+		kind = lockExclusive
+	}
+	s.add(f, nil, Submission{Op: uint32(nativeLock), Off: off, Len: uint64(n), Arg: kind}, nil)
+}
+
+// Unlock gives the lock back.
+func (s *Sequence) Unlock(f *File, off, n int64) {
+	s.add(f, nil, Submission{Op: uint32(nativeLock), Off: off, Len: uint64(n), Arg: unlock}, nil)
+}
+
 func (s *Sequence) add(dst, src *File, sub Submission, data []byte) {
 	if sub.Off < 0 || sub.Arg < 0 || sub.Len > maxCopy {
 		s.err = fmt.Errorf("aiod: step %d: offset or length out of range", len(s.steps))
@@ -80,7 +124,8 @@ func (s *Sequence) add(dst, src *File, sub Submission, data []byte) {
 	s.steps = append(s.steps, step{sub, dst, src, data})
 }
 
-// Submit hands the sequence over as one request.
+// Submit hands the sequence over as one request. After an error nothing of it
+// is done.
 func (s *Sequence) Submit() (*Pending, error) {
 	if s.err != nil {
 		return nil, s.err
@@ -92,8 +137,10 @@ func (s *Sequence) Submit() (*Pending, error) {
 		return nil, fmt.Errorf("aiod: sequence %w", errNative)
 	}
 	for i := range s.steps {
-		if err := s.steps[i].dst.usable("sequence"); err != nil {
-			return nil, err
+		if f := s.steps[i].dst; f != nil {
+			if err := f.usable("sequence"); err != nil {
+				return nil, err
+			}
 		}
 	}
 	return b.submit(s.c.ctx, s)

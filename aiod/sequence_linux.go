@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 )
 
 func (f *nativeFile) cloneFrom(ctx context.Context, src handle) error {
@@ -15,7 +16,7 @@ func (f *nativeFile) cloneFrom(ctx context.Context, src handle) error {
 	return f.clone(ctx, from)
 }
 
-func (f *nativeFile) descriptor() uintptr { return f.fd.Fd() }
+func (f *nativeFile) descriptor() *os.File { return f.fd }
 
 // handleIn is the number of a sequence's file in life l.
 func (n *native) handleIn(l *life, f *File) (uint64, error) {
@@ -29,59 +30,104 @@ func (n *native) handleIn(l *life, f *File) (uint64, error) {
 	return own.adopted(l)
 }
 
-// submit lays the steps and what they write out in one block and publishes one
-// request for all.
+// submit lays the steps out in one block, what they write in another, and
+// publishes one request for all.
 func (n *native) submit(ctx context.Context, s *Sequence) (*Pending, error) {
-	size := len(s.steps)*submissionSize + s.payload
-	if size > nativeMaxBlock {
-		return nil, fmt.Errorf("%w: %d bytes of %d", ErrTooLarge, size, nativeMaxBlock)
+	sizes := [2]int{len(s.steps) * submissionSize, s.payload}
+	if sizes[0] > nativeMaxBlock || sizes[1] > nativeMaxBlock {
+		return nil, fmt.Errorf("%w: %d steps that write %d bytes", ErrTooLarge, len(s.steps), s.payload)
 	}
 	l, err := n.live()
 	if err != nil {
 		return nil, err
 	}
-	sizes := [2]int{size, 0}
-	at, err := l.arena.alloc(ctx, size, 0)
+	at, err := l.arena.alloc(ctx, sizes[0], sizes[1])
 	if err != nil {
 		return nil, err
 	}
 	free := func() { l.arena.release(sizes, at) }
-	if err := n.layOut(l, s, at[0]); err != nil {
+	if err := n.layOut(l, s, at); err != nil {
 		free()
 		return nil, err
 	}
-	if err := l.link.credits.take(ctx, 1); err != nil {
-		free()
-		return nil, err
-	}
-	ids := []uint64{l.ring.put(Submission{Op: uint32(nativeSequence), Buf: at[0], Len: uint64(len(s.steps) * submissionSize)})}
-	w, lead, err := l.link.begin(ids, nil, true)
-	p := &Pending{done: make(chan struct{}), err: err}
-	finish := func() {
-		l.ring.drop(ids)
-		l.link.credits.give(1)
-		free()
-	}
+	p, err := l.submit(ctx, s, Submission{Op: uint32(nativeSequence), Buf: at[0], Len: uint64(sizes[0])}, free)
 	if err != nil {
-		finish()
+		free()
+	}
+	return p, err
+}
+
+// submit publishes the request. free is called when the daemon is done with
+// its memory, unless there is an error.
+func (l *life) submit(ctx context.Context, s *Sequence, sub Submission, free func()) (*Pending, error) {
+	p := &Pending{done: make(chan struct{})}
+	p.marked = p.done
+	replies := 1
+	if s.marked {
+		replies++
+	}
+	if err := l.link.credits.take(ctx, replies); err != nil {
+		return nil, err
+	}
+	ids := []uint64{l.ring.put(sub)}
+	giveBack := func() {
+		l.ring.drop(ids)
+		l.link.credits.give(replies)
+	}
+	if s.marked {
+		id := l.ring.put(Submission{})
+		ids = append(ids, id)
+		l.setMark(s, sub.Buf, id)
+		w, err := l.link.expect(id)
+		if err != nil {
+			giveBack()
+			return nil, err
+		}
+		p.marked = make(chan struct{})
+		go func() {
+			l.link.wait(context.Background(), w, false)
+			_, p.markErr = l.outcome(w, id)
+			close(p.marked)
+		}()
+	}
+	w, lead, err := l.link.begin(ids[:1], nil, true)
+	if err != nil {
+		if s.marked {
+			l.link.expected(ids[1])
+			<-p.marked
+		}
+		giveBack()
 		return nil, err
 	}
 	go func() {
 		l.link.wait(context.Background(), w, lead)
-		if p.err = w.err; p.err == nil {
-			c := l.ring.outcome(ids[0])
-			p.count, p.err = int(c.result), c.err()
+		p.count, p.err = l.outcome(w, ids[0])
+		if s.marked {
+			l.link.expected(ids[1])
+			<-p.marked
 		}
 		s.remember(p)
-		finish()
+		giveBack()
+		free()
 		close(p.done)
 	}()
 	return p, nil
 }
 
-func (n *native) layOut(l *life, s *Sequence, at uint64) error {
+// outcome is that of a request whose waiter was told. If the daemon has not
+// answered, it is gone, and writes nothing any more.
+func (l *life) outcome(w *waiter, id uint64) (int, error) {
+	if w.err != nil {
+		<-l.link.reaped
+		return 0, w.err
+	}
+	c := l.ring.outcome(id)
+	return int(c.result), c.err()
+}
+
+func (n *native) layOut(l *life, s *Sequence, at [2]uint64) error {
 	data := l.view.Bytes()[dataAt:]
-	payload := at + uint64(len(s.steps)*submissionSize)
+	payload := at[1]
 	for i, st := range s.steps {
 		var err error
 		if st.sub.Handle, err = n.handleIn(l, st.dst); err != nil {
@@ -96,9 +142,19 @@ func (n *native) layOut(l *life, s *Sequence, at uint64) error {
 			st.sub.Buf = payload
 			payload += uint64(copy(data[payload:], st.data))
 		}
-		st.sub.encode(data[at+uint64(i*submissionSize):])
+		st.sub.encode(data[at[0]+uint64(i*submissionSize):])
 	}
 	return nil
+}
+
+// setMark writes into the sequence laid out at buf what its mark completes.
+func (l *life) setMark(s *Sequence, buf, id uint64) {
+	for i, st := range s.steps {
+		if st.sub.op() == nativeMark {
+			st.sub.ID = id
+			st.sub.encode(l.view.Bytes()[dataAt+buf+uint64(i*submissionSize):])
+		}
+	}
 }
 
 // remember makes the failure of a sync final. After the daemon's death nobody

@@ -3,6 +3,7 @@ package command
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -54,20 +55,23 @@ AIOD_TRACE=1 in the environment every operation is reported on stderr.`,
 				}
 				fds[i] = uintptr(fd)
 			}
+			var trace io.Writer
+			if os.Getenv("AIOD_TRACE") == "1" {
+				trace = s.err
+			}
 			if isNative {
 				native.Control = fds[0]
 				if native.Workers < 1 {
 					return &exitError{code: ExitUsage, err: errors.New("--workers must be at least 1")}
 				}
+				native.Trace = trace
 				return aiod.ServeNative(&native)
 			}
 			if cfg.ABI != aiod.ABI1 && cfg.ABI != aiod.ABI2 {
 				return &exitError{code: ExitUsage, err: fmt.Errorf("no ABI %d", cfg.ABI), hint: "--abi is 1 or 2"}
 			}
 			cfg.SHM, cfg.Requests, cfg.Replies = fds[0], fds[1], fds[2]
-			if os.Getenv("AIOD_TRACE") == "1" {
-				cfg.Trace = s.err
-			}
+			cfg.Trace = trace
 			return aiod.Serve(&cfg)
 		},
 	}
