@@ -20,7 +20,7 @@ import (
 // import anything but what would turn an arrow round.
 var arrows = map[string][]string{
 	"cmd/loomctl":                {"internal/command"},
-	"internal/command":           {"internal/quickjs", "wasm", "loom", "image", "patch", "guard", "fault", "internal/vfs", "internal/mapping", "shmread", "vmbusring", "vmbusring/packetgen", "vmbusring/signal", "vmbusring/uio", "shmring", "internal/ringload", "aiod"},
+	"internal/command":           {"internal/quickjs", "wasm", "loom", "image", "patch", "guard", "fault", "internal/vfs", "internal/mapping", "shmread", "vmbusring", "vmbusring/packetgen", "vmbusring/signal", "vmbusring/uio", "shmring", "internal/ringload", "aiod", "aiodfs"},
 	"internal/quickjs":           {"wasm", "loom"},
 	"wasm":                       {"loom"},
 	"loom":                       {"image", "patch", "guard", "fault", "internal/vfs", "internal/checksum", "internal/mapping"},
@@ -43,6 +43,8 @@ var arrows = map[string][]string{
 	"vmbusring/internal/fixture": {}, // for tests
 	"shmring":                    {"internal/mapping"},
 	"aiod":                       {"internal/mapping"},
+	"aiodfs":                     {"aiod", "internal/vfs"},
+	"internal/aiodtest":          {"aiod"}, // for tests
 	"internal/ringload":          {},
 	"fuzz":                       {"*"}, // test files only
 	"":                           {},

@@ -22,6 +22,9 @@ func (s *Store) Apply(ctx context.Context) error {
 	if p == nil {
 		return nil
 	}
+	if p.handed != nil {
+		return s.awaitHandOver(ctx, p)
+	}
 	if err := s.lock.Lock(ctx, lockApply, true); err != nil {
 		return fmt.Errorf("apply checkpoint %d: %w", p.rec.Epoch, err)
 	}
@@ -33,10 +36,15 @@ func (s *Store) Apply(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("apply checkpoint %d: %w", p.rec.Epoch, err)
 	}
-	s.mu.Lock()
-	s.pending, s.clean = nil, false
-	s.mu.Unlock()
+	s.applied()
 	return nil
+}
+
+// applied notes that the last committed checkpoint is durable in the image.
+func (s *Store) applied() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.pending, s.clean = nil, false
 }
 
 func (s *Store) apply(ctx context.Context, p *pending) error {
@@ -93,7 +101,16 @@ func (s *Store) applySums(p *pending) error {
 	if err := setLength(s.sums, sumsLen(rec.NewPages), p.redo); err != nil {
 		return fmt.Errorf("resize %s: %w", patch.SumsFile, err)
 	}
-	from := rec.OldPages
+	if err := s.table.write(p.chunks(), rec.NewPages); err != nil {
+		return err
+	}
+	s.table.written(rec.NewPages)
+	return nil
+}
+
+// chunks are the blocks of entries that an apply has to write, ascending.
+func (p *pending) chunks() []int {
+	rec, from := p.rec, p.rec.OldPages
 	if p.all {
 		from = 0
 	}
@@ -111,20 +128,20 @@ func (s *Store) applySums(p *pending) error {
 	for c := first; c < chunksFor(rec.NewPages); c++ {
 		set = append(set, c)
 	}
-	if err := s.table.write(set, rec.NewPages); err != nil {
-		return err
-	}
-	s.table.written(rec.NewPages)
-	return nil
+	return set
 }
 
 // writeHeader writes the header of r's checkpoint.
 func (s *Store) writeHeader(r *patch.Record, clean bool) error {
-	h := &patch.Header{Store: r.Store, Epoch: r.Epoch, Pages: r.NewPages, Low: r.Low, Digest: r.NewDigest, Clean: clean, App: r.App}
-	if _, err := s.sums.WriteAt(marshalHeader(h, s.o.Geometry), headerOffset(r.Epoch)); err != nil {
+	if _, err := s.sums.WriteAt(s.header(r, clean), headerOffset(r.Epoch)); err != nil {
 		return fmt.Errorf("write the header of %s: %w", patch.SumsFile, err)
 	}
 	return nil
+}
+
+func (s *Store) header(r *patch.Record, clean bool) []byte {
+	h := &patch.Header{Store: r.Store, Epoch: r.Epoch, Pages: r.NewPages, Low: r.Low, Digest: r.NewDigest, Clean: clean, App: r.App}
+	return marshalHeader(h, s.o.Geometry)
 }
 
 // setLength truncates or extends f if its length differs, and always where an

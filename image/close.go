@@ -13,7 +13,12 @@ import (
 // back. A store that was not closed in order is recovered by the next Open;
 // nothing is lost by that. Nobody may use s meanwhile or afterwards.
 func (s *Store) Close(ctx context.Context) error {
-	err := s.markClean(ctx)
+	var err error
+	if s.pending != nil && s.pending.handed != nil {
+		// The files, and the lock above all, stay open until it is done.
+		err = s.Apply(context.WithoutCancel(ctx))
+	}
+	err = errors.Join(err, s.markClean(ctx))
 	return errors.Join(err, s.closeFiles())
 }
 

@@ -1,8 +1,10 @@
 package image
 
 import (
+	"errors"
 	"fmt"
 
+	"loomstore/internal/vfs"
 	"loomstore/patch"
 )
 
@@ -30,19 +32,36 @@ func (s *Store) Commit(st *Staged) error {
 	}
 	rec.NewDigest = digest
 
-	block := rec.Marshal(s.o.Geometry)
-	if _, err := s.control.WriteAt(append(block, block...), patch.CopyOffset(rec.Epoch, 0)); err != nil {
-		return s.inDoubt(rec, err)
-	}
-	if err := s.control.Sync(); err != nil {
-		return s.inDoubt(rec, err)
+	p := &pending{rec: rec, body: st.body}
+	if err := s.writeRecord(p); err != nil {
+		return err
 	}
 	// The commit point is behind us: from here on nothing may fail.
 	s.table.commit(lines, rec.OldPages, rec.NewPages)
 	s.cur.Store(rec)
 	s.mu.Lock()
-	s.pending = &pending{rec: rec, body: st.body}
+	s.pending = p
 	s.mu.Unlock()
+	return nil
+}
+
+// writeRecord makes both copies of the record durable. Where the file system
+// takes sequences, the apply is handed over with them.
+func (s *Store) writeRecord(p *pending) error {
+	block := p.rec.Marshal(s.o.Geometry)
+	record := append(block, block...)
+	if fsys, ok := s.o.FS.(vfs.Sequencer); ok {
+		err := s.handOver(fsys, p, record)
+		if !errors.Is(err, vfs.ErrTooLarge) {
+			return err
+		}
+	}
+	if _, err := s.control.WriteAt(record, patch.CopyOffset(p.rec.Epoch, 0)); err != nil {
+		return s.inDoubt(p.rec, err)
+	}
+	if err := s.control.Sync(); err != nil {
+		return s.inDoubt(p.rec, err)
+	}
 	return nil
 }
 

@@ -48,6 +48,8 @@ type pending struct {
 	body *patch.Body
 	all  bool // every entry of sums.bin has to be written, not the lines' only
 	redo bool // not the first attempt, in this process or another
+
+	handed vfs.Submitted // the apply, if somebody else is at it
 }
 
 // State describes the last committed checkpoint.

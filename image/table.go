@@ -135,6 +135,17 @@ func (t *table) chunk(c int) (*[perChunk]uint64, error) {
 // write writes the entries of the chunks in set, ascending, of a table of
 // pages pages, neighbours in one call.
 func (t *table) write(set []int, pages int) error {
+	return t.encode(set, pages, nil, func(b []byte, off int64) error {
+		if _, err := t.file.WriteAt(b, off); err != nil {
+			return fmt.Errorf("write %s: %w", patch.SumsFile, err)
+		}
+		return nil
+	})
+}
+
+// encode is write by any means. The lines are laid over the table: those of a
+// checkpoint that is not yet committed, all of whose chunks are loaded.
+func (t *table) encode(set []int, pages int, lines []patch.Line, write func(b []byte, off int64) error) error {
 	for len(set) > 0 {
 		run := 1
 		for run < len(set) && set[run] == set[run-1]+1 && run < 256 {
@@ -147,8 +158,14 @@ func (t *table) write(set []int, pages int) error {
 			b = binary.LittleEndian.AppendUint64(b, t.chunks[p/perChunk][p%perChunk])
 		}
 		t.mu.Unlock()
-		if _, err := t.file.WriteAt(b, tableOffset+int64(first)*entrySize); err != nil {
-			return fmt.Errorf("write %s: %w", patch.SumsFile, err)
+		for len(lines) > 0 && lines[0].Page < end {
+			if l := lines[0]; l.Page >= first {
+				binary.LittleEndian.PutUint64(b[(l.Page-first)*entrySize:], l.Hash)
+			}
+			lines = lines[1:]
+		}
+		if err := write(b, tableOffset+int64(first)*entrySize); err != nil {
+			return err
 		}
 		set = set[run:]
 	}

@@ -1,6 +1,7 @@
 package loom
 
 import (
+	"fmt"
 	"sync"
 	"time"
 
@@ -12,6 +13,7 @@ type Metrics struct {
 	Tracker       fault.Kind // in use
 	TrackerReason string     // why this one
 	Tracking      fault.Stats
+	IO            string // who writes: this process ("direct"), or what Options.IO calls itself
 
 	Epoch      uint64 // last committed checkpoint
 	ImagePages int    // of the last committed checkpoint
@@ -70,6 +72,10 @@ func (l *Loom) Metrics() Metrics {
 	l.metrics.mu.Unlock()
 	st := l.store.State()
 	m.Epoch, m.ImagePages, m.ArenaPages = st.Epoch, st.Pages, l.pages()
+	m.IO = "direct"
+	if l.o.IO != nil {
+		m.IO = fmt.Sprint(l.o.IO)
+	}
 	m.Tracker, m.TrackerReason, m.Tracking = l.arena.Kind(), l.arena.Reason(), l.arena.Stats()
 	return m
 }

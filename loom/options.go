@@ -22,6 +22,10 @@ const DefaultSize = 4 << 30
 // FS is the file system that every durable byte of a store goes through (R7).
 type FS = vfs.FS
 
+// IO is a file system in another process, which finishes what it has accepted
+// although this one is killed. Package aiodfs makes one of an aiod client.
+type IO = vfs.Sequencer
+
 // Options are the choices of Open. The zero value, and nil, are right for most
 // programs.
 type Options struct {
@@ -67,6 +71,12 @@ type Options struct {
 	// FS replaces the operating system's file system. A file without a
 	// descriptor (vfs.File.Fd) can not be mapped: the arena is then resident.
 	FS FS
+	// IO, if not nil, takes the place of FS: the daemon behind it writes and
+	// syncs, and applies each checkpoint that it has committed, also if this
+	// process is killed meanwhile. Until that is done the store stays locked.
+	// Memory is still mapped from the image, and read, by this process. What is
+	// guaranteed is the same without it. Close the Loom before the daemon.
+	IO IO
 	// Logger hears of what recovery found; nil is silent.
 	Logger *slog.Logger
 	// Events is told of every checkpoint's progress. It is called from the
@@ -84,6 +94,8 @@ func (o *Options) validate() error {
 	case o.Size < 0 || o.Size%PageSize != 0:
 		return cerrors.WithHint(fmt.Errorf("loom: arena of %d bytes is not a multiple of the page size %d: %w", o.Size, PageSize, ErrOptions),
 			fmt.Sprintf("%d and %d are", o.Size/PageSize*PageSize, (o.Size/PageSize+1)*PageSize))
+	case o.FS != nil && o.IO != nil:
+		return fmt.Errorf("loom: FS and IO exclude each other: %w", ErrOptions)
 	case o.Resident && o.Ephemeral != "":
 		return fmt.Errorf("loom: an arena is resident or ephemeral, not both: %w", ErrOptions)
 	}
@@ -98,6 +110,9 @@ func (o *Options) validate() error {
 func (o *Options) imageOptions() *image.Options {
 	io := o.image
 	io.FS, io.Create, io.DiscardDamaged, io.Full = o.FS, !o.NoCreate, o.DiscardDamaged, o.VerifyFull
+	if o.IO != nil {
+		io.FS = o.IO
+	}
 	io.MaxPages, io.PatchKeep, io.Logger = int(o.Size/PageSize), o.PatchKeep, o.Logger
 	return &io
 }

@@ -13,6 +13,9 @@ import (
 	"syscall"
 	"testing"
 
+	"loomstore/aiod"
+	"loomstore/aiodfs"
+	"loomstore/internal/aiodtest"
 	"loomstore/internal/vfs"
 	"loomstore/internal/vfs/errorfs"
 	"loomstore/internal/vfs/memfs"
@@ -33,6 +36,9 @@ var systems = []struct {
 	{"oplog", func(t *testing.T) (vfs.FS, string) {
 		m, dir := memDir(t)
 		return oplog.New(m, oplog.Options{Root: dir, Reads: true, Bytes: true}), dir
+	}},
+	{"aiod", func(t *testing.T) (vfs.FS, string) {
+		return aiodfs.New(aiodtest.Start(t, aiod.Options{})), t.TempDir()
 	}},
 	{"errorfs over oplog over os", func(t *testing.T) (vfs.FS, string) {
 		return errorfs.New(oplog.New(vfs.OS, oplog.Options{}), &errorfs.Nth{N: -1}), t.TempDir()

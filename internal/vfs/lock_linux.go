@@ -27,14 +27,19 @@ type osLock struct {
 	readOnly error
 }
 
-// OpenLock falls back to opening an existing lock file for reading, so that
-// a store in a read-only directory can be locked shared.
 func (osFS) OpenLock(name string) (Lock, error) {
-	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|openFlags, 0o600)
+	return OpenLockWith(name, os.OpenFile)
+}
+
+// OpenLockWith opens or creates a lock file by means of open. It falls back to
+// opening an existing one for reading, so that a store in a read-only
+// directory can be locked shared.
+func OpenLockWith(name string, open func(name string, flag int, perm fs.FileMode) (*os.File, error)) (Lock, error) {
+	f, err := open(name, os.O_RDWR|os.O_CREATE|OpenFlags, 0o600)
 	readOnly := err
 	if errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.EROFS) {
 		var again error
-		if f, again = os.OpenFile(name, os.O_RDONLY|openFlags, 0); again == nil {
+		if f, again = open(name, os.O_RDONLY|OpenFlags, 0); again == nil {
 			err = nil
 		}
 	}

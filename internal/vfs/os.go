@@ -13,10 +13,15 @@ var OS FS = osFS{}
 type osFS struct{}
 
 func (osFS) OpenFile(name string, flag int, perm fs.FileMode) (File, error) {
-	f, err := os.OpenFile(name, flag|openFlags, perm)
+	f, err := os.OpenFile(name, flag|OpenFlags, perm)
 	if err != nil {
 		return nil, err
 	}
+	return FileOf(f)
+}
+
+// FileOf makes a File of f, which it owns and which must be a regular file.
+func FileOf(f *os.File) (File, error) {
 	file, err := newOSFile(f)
 	if err != nil {
 		return nil, err // not file: a nil *osFile is not a nil File

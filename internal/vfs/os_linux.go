@@ -14,9 +14,9 @@ import (
 // iovMax is the kernel's UIO_MAXIOV: the most buffers of one pwritev.
 const iovMax = 1024
 
-// openFlags keeps the opening of something that is not a file, such as a
+// OpenFlags keeps the opening of something that is not a file, such as a
 // named pipe, from waiting for a peer. It changes nothing for files.
-const openFlags = unix.O_NONBLOCK
+const OpenFlags = unix.O_NONBLOCK
 
 // osFile leaves opening, plain reads and writes, and the life of the
 // descriptor to package os. Every other call goes through conn, which keeps

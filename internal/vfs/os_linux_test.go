@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"loomstore/internal/aiodtest"
 	"loomstore/internal/vfs"
 )
 
@@ -23,6 +24,7 @@ import (
 const lockChild = "LOOM_VFS_LOCK_CHILD"
 
 func TestMain(m *testing.M) {
+	aiodtest.Serve()
 	if name, ok := os.LookupEnv(lockChild); ok {
 		holdLock(name)
 		return

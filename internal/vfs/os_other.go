@@ -8,7 +8,8 @@ import (
 	"os"
 )
 
-const openFlags = 0
+// OpenFlags are added to those of every open.
+const OpenFlags = 0
 
 type osFile struct{ *os.File }
 
@@ -33,7 +34,10 @@ func (f osFile) Size() (length, allocated int64, err error) {
 }
 
 // OpenLock is not supported here.
-func (osFS) OpenLock(name string) (Lock, error) {
+func (osFS) OpenLock(name string) (Lock, error) { return OpenLockWith(name, os.OpenFile) }
+
+// OpenLockWith is not supported here.
+func OpenLockWith(name string, _ func(name string, flag int, perm fs.FileMode) (*os.File, error)) (Lock, error) {
 	return nil, &fs.PathError{Op: "lock", Path: name, Err: errors.ErrUnsupported}
 }
 
