@@ -158,13 +158,13 @@ func (l *life) greet(memfd, root *os.File, size uint64, number uint32) error {
 		fds = append(fds, int(root.Fd()))
 	}
 	if err := sendMessage(l.socket, mine.encode(), fds...); err != nil {
-		return fmt.Errorf("hello: %w", err)
+		return fmt.Errorf("%w before the hello: %w", ErrDied, err)
 	}
 	buf := make([]byte, controlReplyMax)
 	k, extra, err := receiveMessage(l.socket, buf, 1)
 	closeAll(extra)
 	if err == io.EOF {
-		return fmt.Errorf("%w: the server does not speak it", errHello)
+		return fmt.Errorf("%w in the hello, or is no server of the native mode", ErrDied)
 	}
 	if err != nil {
 		return fmt.Errorf("hello: %w", err)

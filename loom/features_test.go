@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"testing"
 
+	"loomstore/aiodfs"
 	"loomstore/fault"
 	"loomstore/guard"
 	"loomstore/internal/vfs"
@@ -339,7 +340,7 @@ func TestFailedApplyIsRetried(t *testing.T) {
 			dir := t.TempDir()
 			bad := &switchable{err: syscall.EIO, kind: vfs.Sync, name: "image.bin"}
 			opts := o()
-			opts.FS = errorfs.New(vfs.OS, bad)
+			failing(opts, bad)
 			var events []loom.EventKind
 			var mu sync.Mutex
 			opts.Events = func(e loom.Event) { mu.Lock(); events = append(events, e.Kind); mu.Unlock() }
@@ -391,7 +392,7 @@ func TestFailedApplyIsRetried(t *testing.T) {
 func TestBadOptions(t *testing.T) {
 	dir := t.TempDir()
 	for _, o := range []*loom.Options{
-		{Size: 100}, {Size: -page}, {Tracker: "magic"}, {Resident: true, Ephemeral: "x"},
+		{Size: 100}, {Size: -page}, {Tracker: "magic"}, {Resident: true, Ephemeral: "x"}, {FS: vfs.OS, IO: aiodfs.New(nil)},
 	} {
 		if _, err := loom.Open(dir, o); !errors.Is(err, loom.ErrOptions) {
 			t.Errorf("%+v: %v", o, err)

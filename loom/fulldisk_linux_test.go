@@ -8,6 +8,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"loomstore/aiod"
+	"loomstore/aiodfs"
+	"loomstore/internal/aiodtest"
 	"loomstore/loom"
 )
 
@@ -15,6 +18,13 @@ import (
 // on, space comes back, and the next checkpoint saves everything. The same over
 // injected errors, which needs no root, is TestFullDiskIsRetryable.
 func TestRealFullDisk(t *testing.T) {
+	t.Run("direct", func(t *testing.T) { realFullDisk(t, &loom.Options{}) })
+	t.Run("aiod", func(t *testing.T) {
+		realFullDisk(t, &loom.Options{IO: aiodfs.New(aiodtest.Start(t, aiod.Options{}))})
+	})
+}
+
+func realFullDisk(t *testing.T, o *loom.Options) {
 	disk := t.TempDir()
 	if err := unix.Mount("tmpfs", disk, "tmpfs", 0, "size=6m"); err != nil {
 		t.Skipf("not run on a real full disk: mounting a tmpfs: %v", err)
@@ -25,7 +35,7 @@ func TestRealFullDisk(t *testing.T) {
 		}
 	})
 	dir := filepath.Join(disk, "store")
-	l := open(t, dir, &loom.Options{})
+	l := open(t, dir, o)
 	l.Bytes()[0] = 1
 	save(t, l)
 	ballast := filepath.Join(disk, "ballast")

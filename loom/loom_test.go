@@ -9,8 +9,13 @@ import (
 	"path/filepath"
 	"testing"
 
+	"loomstore/aiod"
+	"loomstore/aiodfs"
 	"loomstore/fault"
 	"loomstore/image"
+	"loomstore/internal/aiodtest"
+	"loomstore/internal/vfs"
+	"loomstore/internal/vfs/errorfs"
 	"loomstore/internal/vfs/memfs"
 	"loomstore/loom"
 )
@@ -20,6 +25,7 @@ const size = 64 << 20
 // modes are the ways to open an arena; every test that can runs in all.
 func modes(t *testing.T) map[string]func() *loom.Options {
 	limbo := filepath.Join(t.TempDir(), "limbo.bin")
+	daemon := func() loom.IO { return aiodfs.New(aiodtest.Start(t, aiod.Options{})) }
 	return map[string]func() *loom.Options{
 		"auto":               func() *loom.Options { return &loom.Options{} },
 		"uffd":               func() *loom.Options { return &loom.Options{Tracker: fault.Uffd} },
@@ -34,7 +40,19 @@ func modes(t *testing.T) map[string]func() *loom.Options {
 		"compare/ephemeral":  func() *loom.Options { return &loom.Options{Tracker: fault.Compare, Ephemeral: limbo} },
 		"guard":              func() *loom.Options { return &loom.Options{Tracker: fault.Cow, Guard: true} },
 		"uffd/guard":         func() *loom.Options { return &loom.Options{Tracker: fault.Uffd, Guard: true} },
+		"aiod":               func() *loom.Options { return &loom.Options{IO: daemon()} },
+		"aiod/resident":      func() *loom.Options { return &loom.Options{IO: daemon(), Tracker: fault.Cow, Resident: true} },
+		"aiod/ephemeral":     func() *loom.Options { return &loom.Options{IO: daemon(), Tracker: fault.Mprotect, Ephemeral: limbo} },
 	}
+}
+
+// failing lets operations below o fail.
+func failing(o *loom.Options, in errorfs.Injector) {
+	var below loom.FS = vfs.OS
+	if o.IO != nil {
+		below, o.IO = o.IO, nil
+	}
+	o.FS = errorfs.New(below, in)
 }
 
 func open(t *testing.T, dir string, o *loom.Options) *loom.Loom {

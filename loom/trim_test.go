@@ -13,7 +13,6 @@ import (
 
 	"loomstore/fault"
 	"loomstore/internal/vfs"
-	"loomstore/internal/vfs/errorfs"
 	"loomstore/loom"
 )
 
@@ -142,7 +141,7 @@ func TestTrimKeepsWhatIsNotApplied(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			bad := &switchable{err: syscall.EIO, kind: vfs.Write, name: "image.bin"}
 			opts := o()
-			opts.FS = errorfs.New(vfs.OS, bad)
+			failing(opts, bad)
 			l := open(t, t.TempDir(), opts)
 			for p := range 10 {
 				l.Bytes()[p*page] = 1
@@ -179,7 +178,7 @@ func TestTrimKeepsFailedAndFreePages(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			full := &switchable{err: syscall.ENOSPC, kind: vfs.Allocate}
 			opts := o()
-			opts.FS = errorfs.New(vfs.OS, full)
+			failing(opts, full)
 			opts.Free = func(p int) bool { return p == 4 }
 			l := open(t, t.TempDir(), opts)
 			for p := range 10 {

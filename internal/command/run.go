@@ -12,6 +12,8 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"loomstore/aiod"
+	"loomstore/aiodfs"
 	"loomstore/fault"
 	"loomstore/internal/quickjs"
 	"loomstore/loom"
@@ -29,10 +31,11 @@ type runFlags struct {
 	guest   string
 	every   int
 	async   bool
+	io      string
 }
 
 func newRun(s *streams) *cobra.Command {
-	f := runFlags{size: 4 << 30, every: 1}
+	f := runFlags{size: 4 << 30, every: 1, io: ioDirect}
 	c := &cobra.Command{
 		Use:   "run [flags] DIR [FILE.js]",
 		Short: "run JavaScript whose memory survives",
@@ -58,6 +61,9 @@ and does not begin again.`,
 			if f.every < 1 {
 				return &exitError{code: ExitUsage, err: fmt.Errorf("--every %d: must be 1 at least", f.every)}
 			}
+			if f.io != ioDirect && f.io != ioDaemon {
+				return &exitError{code: ExitUsage, err: fmt.Errorf("--io %s: must be %s or %s", f.io, ioDirect, ioDaemon)}
+			}
 			file := ""
 			if len(args) == 2 {
 				file = args[1]
@@ -70,7 +76,23 @@ and does not begin again.`,
 	c.Flags().StringVar(&f.guest, "guest", "", "the JavaScript engine `quickjs.wasm` (default $LOOM_GUEST, else as npm installs it)")
 	c.Flags().IntVar(&f.every, "every", 1, "checkpoint behind every `N`th input, print at once, say on stderr what is durable")
 	c.Flags().BoolVar(&f.async, "async", false, "do not wait for checkpoints, print at once, say on stderr what is durable")
+	c.Flags().StringVar(&f.io, "io", f.io, "who writes the store: direct is this process, daemon another one that finishes a checkpoint although this one is killed")
 	return c
+}
+
+// Who does a run's durable operations.
+const (
+	ioDirect = "direct"
+	ioDaemon = "daemon"
+)
+
+// startIO starts this program as the daemon of a run.
+func (s *streams) startIO() (*aiod.Client, error) {
+	exe, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	return aiod.Start(exe, &aiod.Options{Native: true, Stderr: s.err})
 }
 
 // run does what the command line says: everything that can fail without the
@@ -86,7 +108,16 @@ func (s *streams) run(ctx context.Context, f runFlags, live bool, dir, file stri
 			return fmt.Errorf("read script: %w", err)
 		}
 	}
-	l, err := loom.OpenContext(ctx, dir, &loom.Options{Size: int64(f.size), Tracker: fault.Kind(f.tracker)})
+	o := &loom.Options{Size: int64(f.size), Tracker: fault.Kind(f.tracker)}
+	if f.io == ioDaemon {
+		daemon, startErr := s.startIO()
+		if startErr != nil {
+			return startErr
+		}
+		defer func() { err = errors.Join(err, daemon.Close()) }()
+		o.IO = aiodfs.New(daemon)
+	}
+	l, err := loom.OpenContext(ctx, dir, o)
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package command
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -18,8 +19,9 @@ import (
 )
 
 // killed runs c, which reads input, until it has lived for life or ends by
-// itself. It returns the lines that were acknowledged on stdout.
-func killed(t *testing.T, c *exec.Cmd, input io.Reader, life time.Duration) []string {
+// itself. It returns the lines that were acknowledged on stdout, and whether it
+// found the store locked.
+func killed(t *testing.T, c *exec.Cmd, input io.Reader, life time.Duration) (acks []string, locked bool) {
 	t.Helper()
 	var errs bytes.Buffer
 	c.Stdin, c.Stderr = input, &errs
@@ -43,31 +45,36 @@ func killed(t *testing.T, c *exec.Cmd, input io.Reader, life time.Duration) []st
 		lines = append(lines, strings.TrimSuffix(line, "\n"))
 	}
 	c.Wait()
+	if c.ProcessState.ExitCode() == ExitLocked {
+		return nil, true
+	}
 	if c.ProcessState.Exited() && c.ProcessState.ExitCode() != ExitOK {
 		t.Fatalf("%v: %v\n%s", c.Args, c.ProcessState, &errs)
 	}
 	if msg := errs.String(); strings.Contains(msg, "Error") {
 		t.Fatalf("%v: %s", c.Args, msg)
 	}
-	return lines
+	return lines, false
 }
 
 // TestKill kills runs at random moments, often while they recover from the last
 // one. What is found afterwards is the state behind one input, not older than
 // the last that was acknowledged.
 func TestKill(t *testing.T) {
-	t.Run("lines", func(t *testing.T) { killRounds(t, "lines", 0) })
+	t.Run("lines", func(t *testing.T) { killRounds(t, "lines", 0, 100) })
 	// Behind its await the loop prints the number of the step that was saved,
 	// and that line waits for the next checkpoint, one step on.
-	t.Run("file", func(t *testing.T) { killRounds(t, "file", 1) })
+	t.Run("file", func(t *testing.T) { killRounds(t, "file", 1, 100) })
+	// A killed run leaves its daemon behind, which has the store locked until
+	// what it was given is done.
+	t.Run("daemon", func(t *testing.T) { killRounds(t, "lines", 0, 25, "--io=daemon") })
 }
 
 // killRounds kills runs of one mode. lead is how many steps more are durable
 // than were acknowledged, when a step is acknowledged.
-func killRounds(t *testing.T, mode string, lead int) {
+func killRounds(t *testing.T, mode string, lead, rounds int, flags ...string) {
 	requireGuest(t)
 	t.Parallel()
-	rounds := 100
 	switch {
 	case os.Getenv("LOOM_SOAK") != "":
 		rounds = 2000
@@ -91,7 +98,7 @@ func killRounds(t *testing.T, mode string, lead int) {
 	longest := int64(3 * time.Since(began))
 
 	acked, begun := 0, lead // no step after begun can have begun
-	answered, silent := 0, 0
+	answered, silent, refused := 0, 0, 0
 	for i := range rounds {
 		// Of three rounds one ends before it can answer, one has the time to, and
 		// one ends anywhere, in a recovery as likely as not.
@@ -102,7 +109,13 @@ func killRounds(t *testing.T, mode string, lead int) {
 		case 1:
 			life += time.Duration(longest)
 		}
-		acks := killedRound(t, mode, dir, cache, life)
+		acks, locked := killedRound(t, mode, dir, cache, life, flags)
+		for ; locked && len(flags) > 0; refused++ {
+			acks, locked = killedRound(t, mode, dir, cache, life, flags)
+		}
+		if locked {
+			t.Fatalf("round %d: locked by a process that is dead", i)
+		}
 		if len(acks) == 0 {
 			begun++
 			silent++
@@ -121,7 +134,7 @@ func killRounds(t *testing.T, mode string, lead int) {
 		begun = acked + lead + 1
 		answered++
 	}
-	t.Logf("%d rounds, %d of them killed before their first answer, %d steps", rounds, silent, acked)
+	t.Logf("%d rounds, %d of them killed before their first answer, %d steps, %d times locked by a daemon", rounds, silent, acked, refused)
 	if answered == 0 || silent == 0 {
 		t.Errorf("%d rounds came to an answer and %d did not: both must happen", answered, silent)
 	}
@@ -132,6 +145,9 @@ func killRounds(t *testing.T, mode string, lead int) {
 func verifyStore(t testing.TB, dir string) {
 	t.Helper()
 	l, err := loom.Open(dir, &loom.Options{VerifyFull: true, NoCreate: true})
+	for errors.Is(err, loom.ErrLocked) { // a daemon is at its end
+		l, err = loom.Open(dir, &loom.Options{VerifyFull: true, NoCreate: true})
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -142,18 +158,18 @@ func verifyStore(t testing.TB, dir string) {
 
 // killedRound runs one of the two modes and returns the steps it acknowledged,
 // the first being the state that was found.
-func killedRound(t *testing.T, mode, dir, cache string, life time.Duration) []int {
+func killedRound(t *testing.T, mode, dir, cache string, life time.Duration, flags []string) (steps []int, locked bool) {
 	t.Helper()
+	run := append([]string{"run", dir}, flags...)
 	var lines []string
 	if mode == "lines" {
 		input := strings.NewReader("verify()\n" + strings.Repeat("step()\n", 10000))
-		lines = killed(t, loomctl(t, cache, "run", dir), input, life)
+		lines, locked = killed(t, loomctl(t, cache, run...), input, life)
 	} else {
 		// It goes on behind the await that the last run was killed in, so the
 		// step that was found is the one it prints.
-		lines = killed(t, loomctl(t, cache, "run", dir, "testdata/counter_loop.js"), nil, life)
+		lines, locked = killed(t, loomctl(t, cache, append(run, "testdata/counter_loop.js")...), nil, life)
 	}
-	var steps []int
 	for _, l := range lines {
 		n, err := strconv.Atoi(l)
 		if err != nil {
@@ -161,5 +177,5 @@ func killedRound(t *testing.T, mode, dir, cache string, life time.Duration) []in
 		}
 		steps = append(steps, n)
 	}
-	return steps
+	return steps, locked
 }
