@@ -46,7 +46,12 @@ func newBitmap(pages int) (*bitmap, error) {
 	}, nil
 }
 
-func (b *bitmap) close() error { return b.region.Release() }
+func (b *bitmap) close() error {
+	if b == nil {
+		return nil
+	}
+	return b.region.Release()
+}
 
 // addresses returns where the handler finds the words and their summary.
 func (b *bitmap) addresses() (words, summary uintptr) {
@@ -59,6 +64,16 @@ func (b *bitmap) add(lo, hi int) {
 		atomic.OrUint64(&b.words[w], within(w, lo, hi))
 		atomic.OrUint64(&b.summary[w>>6], 1<<(w&63))
 	}
+}
+
+// has tells whether all of the pages [lo, hi) are in the set.
+func (b *bitmap) has(lo, hi int) bool {
+	for w := lo >> 6; w<<6 < hi; w++ {
+		if want := within(w, lo, hi); b.words[w]&want != want {
+			return false
+		}
+	}
+	return true
 }
 
 // remove takes the pages [lo, hi) out of the set.

@@ -30,10 +30,9 @@ const (
 // where the kernel can (Linux 6.7), else it reads them. A nil *pagemap can not
 // tell, and takes every page for private.
 type pagemap struct {
-	file    *os.File
-	first   int64 // offset of the arena's first entry
-	entries int   // system pages in a page
-	buf     []byte
+	file  *os.File
+	first int64 // offset of the arena's first entry
+	buf   []byte
 
 	scanner *scanner // nil if the kernel has no such call
 	wanted  query    // what is scanned for
@@ -61,14 +60,15 @@ func openPagemap(a *Arena) (*pagemap, error) {
 	return m, nil
 }
 
+// parts is how many pages of the system's make a page.
+func parts() int { return PageSize / mapping.SystemPage() }
+
 func newPagemap(f *os.File, r *mapping.Region) *pagemap {
-	entries := PageSize / mapping.SystemPage()
 	return &pagemap{
-		file:    f,
-		first:   int64(r.Base()) / int64(mapping.SystemPage()) * 8,
-		entries: entries,
-		buf:     make([]byte, pagemapChunk*entries*8),
-		wanted:  isPrivate,
+		file:   f,
+		first:  int64(r.Base()) / int64(mapping.SystemPage()) * 8,
+		buf:    make([]byte, pagemapChunk*parts()*8),
+		wanted: isPrivate,
 	}
 }
 
@@ -167,14 +167,14 @@ func (m *pagemap) chunk(dst []int, lo, hi int) ([]int, error) {
 	}
 	if m.scanner != nil {
 		next := lo
-		err := m.scanner.scan(m.wanted, lo, hi, func(lo, hi int, _ bool) {
-			for next = max(next, lo); next < hi; next++ {
+		err := m.scanner.scan(m.wanted, lo*parts(), hi*parts(), func(lo, hi int, _ uint64) {
+			for next = max(next, lo/parts()); next*parts() < hi; next++ {
 				dst = append(dst, next)
 			}
 		})
 		return dst, err
 	}
-	size := m.entries * 8
+	size := parts() * 8
 	buf := m.buf[:(hi-lo)*size]
 	if _, err := m.file.ReadAt(buf, m.first+int64(lo*size)); err != nil {
 		return dst, fmt.Errorf("read page tables: %w", err)

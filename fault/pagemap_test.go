@@ -31,7 +31,7 @@ func TestPagemapEntries(t *testing.T) {
 		{"stored, swapped out", pageSwapped | 0x1234, true},
 		{"zero page", pagePresent, true},
 	} {
-		entries := PageSize / mapping.SystemPage()
+		entries := parts()
 		// One kernel page of the second page, the first or the last, has the state.
 		for _, at := range []int{entries, 2*entries - 1} {
 			table := make([]byte, 3*entries*8)
@@ -44,7 +44,7 @@ func TestPagemapEntries(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			m := &pagemap{file: f, entries: entries, buf: make([]byte, pagemapChunk*entries*8)}
+			m := &pagemap{file: f, buf: make([]byte, pagemapChunk*entries*8)}
 			got, err := m.chunk(nil, 0, 3)
 			if err != nil || slices.Contains(got, 1) != c.private || len(got) > 1 {
 				t.Errorf("%s: private pages %v, %v", c.name, got, err)

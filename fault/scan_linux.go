@@ -26,26 +26,16 @@ const (
 )
 
 // query is a state that pages can be in: all categories of mask but those of
-// absent, and, if there are any, one of either.
+// absent, and, if there are any, one of either; and which categories, of the
+// pages that are, the answer tells.
 type query struct {
-	flags                uint64
-	mask, absent, either uint64
+	flags                      uint64
+	mask, absent, either, tell uint64
 }
 
-var (
-	// isPrivate: pages that have memory of their own. The categories are the
-	// bits that pagemap.go reads where there is no scan.
-	isPrivate = query{mask: categoryFile, absent: categoryFile, either: categoryPresent | categorySwapped}
-	// isWritten: private pages that were stored to since they were armed. Pages
-	// without memory also count as written for the kernel, hence either.
-	isWritten = query{
-		flags: scanRegistered,
-		mask:  categoryWritten | categoryFile, absent: categoryFile, either: categoryPresent | categorySwapped,
-	}
-	// isWrittenShared: the same of a shared mapping, where a page that was
-	// stored to can be without memory: it was written to its file and evicted.
-	isWrittenShared = query{flags: scanRegistered, mask: categoryWritten}
-)
+// isPrivate: pages that have memory of their own. The categories are the bits
+// that pagemap.go reads where there is no scan.
+var isPrivate = query{mask: categoryFile, absent: categoryFile, either: categoryPresent | categorySwapped}
 
 // rearming returns the query that also protects what it reports, in one step.
 func (q query) rearming() query {
@@ -92,36 +82,43 @@ func (s *scanner) close() {
 	}
 }
 
-// scan visits the runs of pages of [lo, hi) of which any part is in the state,
-// from the lowest to the highest. A page whose parts differ may be visited
-// again by the next run. Parts that show the shared page of zeros come in runs
-// of their own: most were only read, but the kernel may also have found that
-// what was stored is all zeros.
+// scan visits the runs of parts of [lo, hi) that are in the state, from the
+// lowest to the highest. A part is a page of the system's. Parts that differ in
+// the categories that the query wants told come in runs of their own.
 //
-// After an error of a re-arming scan pages may have been armed that were not
+// After an error of a re-arming scan parts may have been armed that were not
 // reported.
-func (s *scanner) scan(q query, lo, hi int, visit func(lo, hi int, zero bool)) error {
-	base := uint64(s.region.Base())
-	reports := unsafe.Slice((*pageRegion)(unsafe.Pointer(unsafe.SliceData(s.found.Bytes()))), s.room)
+func (s *scanner) scan(q query, lo, hi int, visit func(lo, hi int, is uint64)) error {
+	for lo < hi {
+		next, err := s.ask(q, lo, hi, s.room, visit)
+		if err != nil {
+			return err
+		}
+		if next <= lo {
+			return errors.New("scan page tables: the kernel makes no progress")
+		}
+		lo = next
+	}
+	return nil
+}
+
+// ask is scan for the first few runs. It returns where it ended.
+func (s *scanner) ask(q query, lo, hi, few int, visit func(lo, hi int, is uint64)) (next int, err error) {
+	base, size := uint64(s.region.Base()), uint64(mapping.SystemPage())
 	arg := scanArg{
 		size:  uint64(unsafe.Sizeof(scanArg{})),
 		flags: q.flags,
-		start: base + uint64(lo)*PageSize, end: base + uint64(hi)*PageSize,
-		vec: uint64(s.found.Base()), vecLen: uint64(s.room),
-		inverted: q.absent, mask: q.mask, anyOf: q.either, returned: categoryZero,
+		start: base + uint64(lo)*size, end: base + uint64(hi)*size,
+		vec: uint64(s.found.Base()), vecLen: uint64(few),
+		inverted: q.absent, mask: q.mask, anyOf: q.either, returned: q.tell,
 	}
-	for arg.start < arg.end {
-		n, _, errno := unix.Syscall(unix.SYS_IOCTL, s.file.Fd(), pagemapScan, uintptr(unsafe.Pointer(&arg)))
-		if errno != 0 {
-			return fmt.Errorf("scan page tables: %w", errno)
-		}
-		for _, r := range reports[:n] {
-			visit(int((r.start-base)/PageSize), int((r.end-base+PageSize-1)/PageSize), r.categories&categoryZero != 0)
-		}
-		if arg.walkEnd <= arg.start {
-			return errors.New("scan page tables: the kernel makes no progress")
-		}
-		arg.start = arg.walkEnd
+	n, _, errno := unix.Syscall(unix.SYS_IOCTL, s.file.Fd(), pagemapScan, uintptr(unsafe.Pointer(&arg)))
+	if errno != 0 {
+		return lo, fmt.Errorf("scan page tables: %w", errno)
 	}
-	return nil
+	reports := unsafe.Slice((*pageRegion)(unsafe.Pointer(unsafe.SliceData(s.found.Bytes()))), s.room)
+	for _, r := range reports[:n] {
+		visit(int((r.start-base)/size), int((r.end-base)/size), r.categories)
+	}
+	return int((arg.walkEnd - base) / size), nil
 }

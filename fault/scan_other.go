@@ -20,6 +20,6 @@ func newScanner(*os.File, *mapping.Region) (*scanner, error) { return nil, error
 
 func (s *scanner) close() {}
 
-func (s *scanner) scan(query, int, int, func(lo, hi int, zero bool)) error {
+func (s *scanner) scan(query, int, int, func(lo, hi int, is uint64)) error {
 	return errors.ErrUnsupported
 }

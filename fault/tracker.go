@@ -139,7 +139,8 @@ func (a *Arena) Highest() (int, error) {
 // Forget declares the pages [lo, hi) clean and re-arms them, after the engine
 // replaced, dropped or restored them so that they hold the committed content.
 // After pages were mapped anew it comes before the next store to them: a new
-// mapping is not tracked.
+// mapping is not tracked. Dirty pages that are dropped without it may be
+// reported once more when they are read.
 // Pages that it replaced with other content, as before a shrink of the image,
 // must be marked afterwards: Forget says nothing about them. New mappings must
 // be readable and writable. The program must be stopped.

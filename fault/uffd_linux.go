@@ -26,7 +26,8 @@ const maxSharedUffd = 256 << 30
 type uffd struct {
 	a       *Arena
 	fault   userfault
-	tables  *pagemap // scans for written pages
+	tables  *pagemap // scans for what was touched since it was armed
+	written *written
 	dirty   *bitmap
 	suspect int  // pages from here on are reported for any reason: compare them
 	lost    bool // what the kernel knows is not all there was
@@ -51,9 +52,12 @@ func newUffd(a *Arena) (_ tracker, err error) {
 	if u.tables.scanner == nil {
 		return nil, fmt.Errorf("scan of the page tables: %w", errors.ErrUnsupported)
 	}
-	u.tables.wanted = isWritten
+	u.tables.wanted = isTouched
 	if a.shared {
-		u.tables.wanted = isWrittenShared
+		u.tables.wanted = isUnarmed
+	}
+	if u.written, err = newWritten(u.tables.scanner, a.shared); err != nil {
+		return nil, err
 	}
 	if err := u.fault.probe(u.tables); err != nil {
 		return nil, err
@@ -84,12 +88,17 @@ func (f userfault) probe(tables *pagemap) error {
 	}
 	s := *tables.scanner
 	s.region = r
+	w, err := newWritten(&s, false)
+	if err != nil {
+		return err
+	}
+	defer w.close()
 	for i, stored := range []bool{false, true, false, true} {
 		if stored {
 			r.Bytes()[PageSize/2]++
 		}
 		reported := false
-		if err := s.scan(isWritten.rearming(), 0, 1, func(int, int, bool) { reported = true }); err != nil {
+		if err := w.take(1, 0, func(int, int, bool) { reported = true }); err != nil {
 			return fmt.Errorf("%w (%w)", err, errors.ErrUnsupported)
 		}
 		if reported != stored {
@@ -107,7 +116,7 @@ func (u *uffd) arm(lo, hi int) error {
 	if err := u.fault.register(u.a.region); err != nil {
 		return err
 	}
-	return u.tables.scanner.scan(u.tables.wanted.rearming(), lo, hi, func(int, int, bool) {})
+	return u.written.forget(lo, hi)
 }
 
 func (u *uffd) collect(dst []int, limit int) ([]int, error) {
@@ -123,7 +132,9 @@ func (u *uffd) collect(dst []int, limit int) ([]int, error) {
 func (u *uffd) gather(limit int) error {
 	g := u.a.slot.guardPage()
 	return u.a.readable(func() error {
-		return u.tables.scanner.scan(u.tables.wanted.rearming(), 0, limit, func(lo, hi int, zero bool) {
+		return u.written.take(limit, u.a.mapped, func(lo, hi int, zero bool) {
+			// What shows the shared page of zeros was read, most likely. But the
+			// kernel may also have found that what was stored is all zeros.
 			if lo < u.suspect && !zero {
 				u.dirty.add(lo, min(hi, u.suspect))
 				lo = u.suspect
@@ -199,8 +210,5 @@ func (u *uffd) unprotect() error { return nil }
 func (u *uffd) close() error {
 	u.fault.close()
 	u.tables.close()
-	if u.dirty == nil {
-		return nil
-	}
-	return u.dirty.close()
+	return errors.Join(u.written.close(), u.dirty.close())
 }

@@ -81,6 +81,16 @@ func TestUffdStates(t *testing.T) {
 	e.store(20)
 	e.advise(20, mapping.DontNeed)
 	mustBe(t, "dropped while dirty", e.collect(arenaPages))
+	// Unless it is told, uffd takes a page for private that was so once.
+	peek(&e.bytes(20)[0])
+	mustBe(t, "read after that", e.checkpoint(arenaPages), 20)
+	e.store(20)
+	e.advise(20, mapping.DontNeed)
+	if err := e.Forget(20, 21); err != nil {
+		t.Fatal(err)
+	}
+	peek(&e.bytes(20)[0])
+	mustBe(t, "read after it was dropped and forgotten", e.collect(arenaPages))
 	// Zero pages are not left out: this one lost its content.
 	e.store(200)
 	e.advise(200, mapping.DontNeed)
@@ -253,8 +263,7 @@ func TestUffdConverges(t *testing.T) {
 	e := newEngine(t, way{kind: Uffd}, arenaPages, imagePages, false)
 	scan := func(visit func(p int)) {
 		t.Helper()
-		tables := e.tracker.(*uffd).tables
-		err := tables.scanner.scan(isWritten.rearming(), 0, arenaPages, func(lo, hi int, _ bool) {
+		err := e.tracker.(*uffd).written.take(arenaPages, imagePages, func(lo, hi int, _ bool) {
 			for p := lo; p < hi; p++ {
 				visit(p)
 			}
