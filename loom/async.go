@@ -34,9 +34,10 @@ func (p *Pending) Wait(ctx context.Context) error {
 
 // CheckpointAsync captures the state of the arena and returns: the program may
 // store again at once, and the checkpoint becomes durable behind it. It needs
-// memory for a copy of the dirty pages. At most one checkpoint is on its way:
-// the next call waits for it, and returns its error if nobody has seen it yet.
-// Then, as with every failed checkpoint, its pages are dirty again.
+// memory for a copy of the dirty pages, of which up to 256 MiB are kept for the
+// next one. At most one checkpoint is on its way: the next call waits for it,
+// and returns its error if nobody has seen it yet. Then, as with every failed
+// checkpoint, its pages are dirty again.
 func (l *Loom) CheckpointAsync(ctx context.Context) (*Pending, error) {
 	if err := l.begin(); err != nil {
 		return nil, err
@@ -52,10 +53,13 @@ func (l *Loom) CheckpointAsync(ctx context.Context) (*Pending, error) {
 		close(p.done)
 		return p, nil
 	}
-	l.copyOut(c)
+	pages := c.change.Pages
+	l.copies.fill(len(pages), func(i int) []byte { return l.page(pages[i]) })
+	c.change.Content = l.copies.page
 	l.capture = p
 	go func() {
 		defer close(p.done)
+		defer l.copies.trim()
 		// Not the caller's context: the program has been let go on, so the
 		// checkpoint must end in a known state.
 		if err := l.commit(context.Background(), c); err != nil {
@@ -63,16 +67,6 @@ func (l *Loom) CheckpointAsync(ctx context.Context) (*Pending, error) {
 		}
 	}()
 	return p, nil
-}
-
-// copyOut gives c a copy of its pages and of its page numbers.
-func (l *Loom) copyOut(c *captured) {
-	c.change.Pages = append([]int(nil), c.change.Pages...)
-	copied := make([]byte, len(c.change.Pages)*PageSize)
-	for i, p := range c.change.Pages {
-		copy(copied[i*PageSize:], l.page(p))
-	}
-	c.change.Content = func(i int) []byte { return copied[i*PageSize : (i+1)*PageSize] }
 }
 
 // settleCapture waits for the asynchronous checkpoint under way, so that its

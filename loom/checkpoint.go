@@ -74,7 +74,8 @@ func (l *Loom) take(ctx context.Context) (*captured, error) {
 	if err := l.shrink(newPages); err != nil {
 		return nil, err
 	}
-	// The slice becomes the change's; an asynchronous one keeps it.
+	// The slice is the change's until its outcome is known, as it is here of
+	// the one before.
 	l.dirty, err = l.arena.Collect(l.dirty[:0], newPages)
 	if err != nil {
 		return nil, err

@@ -35,7 +35,8 @@ type Loom struct {
 	closed  bool
 	app     []byte
 	high    int   // high watermark at the last capture
-	dirty   []int // scratch of capture
+	dirty   []int // what the last capture found; the next one reuses it
+	copies  copies
 	capture *Pending
 	apply   *applying
 }
