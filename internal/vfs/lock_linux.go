@@ -92,12 +92,20 @@ func (l *osLock) Lock(ctx context.Context, n int64, exclusive bool) error {
 
 func (l *osLock) Unlock(n int64) error { return l.set(n, unix.F_UNLCK) }
 
-func (l *osLock) set(n int64, kind int16) error {
+func (l *osLock) set(n int64, kind int16) error { return l.setRange(n, 1, kind) }
+
+func (l *osLock) setRange(from, n int64, kind int16) error {
 	return l.control("lock", func(fd int) error {
 		return retryEINTR(func() error {
-			return unix.FcntlFlock(uintptr(fd), unix.F_OFD_SETLK, &unix.Flock_t{Type: kind, Start: n, Len: 1})
+			return unix.FcntlFlock(uintptr(fd), unix.F_OFD_SETLK, &unix.Flock_t{Type: kind, Start: from, Len: n})
 		})
 	})
+}
+
+// Close unlocks before it closes: a child of this process that is between its
+// fork and its exec shares the description, and would hold the lock until then.
+func (l *osLock) Close() error {
+	return errors.Join(l.setRange(0, 0, unix.F_UNLCK), l.osFile.Close()) // 0, 0: the whole file
 }
 
 func (l *osLock) SetOwner(pid int) error {

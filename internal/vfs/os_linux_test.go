@@ -118,6 +118,43 @@ func TestLockOfAKilledProcess(t *testing.T) {
 	}
 }
 
+// A child between fork and exec has the descriptors of its parent. A lock that
+// the parent has closed is free nevertheless.
+func TestClosedLockIsFreeWhileAForkSharesIt(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "lock")
+	lock, err := vfs.OS.OpenLock(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := lock.TryLock(0, true); err != nil {
+		t.Fatal(err)
+	}
+	shared := -1 // what fork gives a child
+	for fd := range 256 {
+		if target, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd)); err == nil && target == name {
+			if shared, err = unix.Dup(fd); err != nil {
+				t.Fatal(err)
+			}
+			break
+		}
+	}
+	if shared < 0 {
+		t.Fatal("no descriptor of the lock file")
+	}
+	defer unix.Close(shared)
+	if err := lock.Close(); err != nil {
+		t.Fatal(err)
+	}
+	next, err := vfs.OS.OpenLock(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer next.Close()
+	if err := next.TryLock(0, true); err != nil {
+		t.Fatalf("after the close: %v", err)
+	}
+}
+
 // A child process must not keep its parent's lock or files open.
 func TestDescriptorsAreClosedOnExec(t *testing.T) {
 	dir := t.TempDir()
