@@ -104,6 +104,9 @@ func open(cfg Config, kind Kind, reason string) (_ *Arena, err error) {
 			err = fmt.Errorf("track arena by %s: %w", kind, err)
 		}
 	}()
+	if mapping.OnHeap && (kind != Compare || cfg.Guard) {
+		return nil, fmt.Errorf("an arena on the Go heap can only be compared: %w", errors.ErrUnsupported)
+	}
 	a := &Arena{
 		region:  cfg.Region,
 		pages:   cfg.Region.Len() / PageSize,

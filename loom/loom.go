@@ -66,6 +66,7 @@ func OpenContext(ctx context.Context, dir string, options *Options) (_ *Loom, er
 	if err := l.o.validate(); err != nil {
 		return nil, err
 	}
+	l.o.Resident = l.o.Resident || mapping.OnHeap
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, l.release(ctx))

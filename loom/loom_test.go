@@ -16,6 +16,7 @@ import (
 	"loomstore/internal/aiodtest"
 	"loomstore/internal/vfs"
 	"loomstore/internal/vfs/errorfs"
+	"loomstore/internal/mapping"
 	"loomstore/internal/vfs/memfs"
 	"loomstore/loom"
 )
@@ -60,7 +61,7 @@ func open(t *testing.T, dir string, o *loom.Options) *loom.Loom {
 	o.Size = size
 	o.VerifyFull = true
 	l, err := loom.Open(dir, o)
-	if o.Tracker == fault.Uffd && errors.Is(err, errors.ErrUnsupported) {
+	if (o.Tracker == fault.Uffd || mapping.OnHeap) && errors.Is(err, errors.ErrUnsupported) {
 		t.Skipf("not run here: %v", err)
 	}
 	if err != nil {

@@ -9,6 +9,9 @@ import (
 	"runtime"
 )
 
+// OnHeap says that regions lie on the Go heap: see region_heap_linux.go.
+const OnHeap = false
+
 func unsupported(what string) error {
 	return fmt.Errorf("mapping: %s on %s: %w", what, runtime.GOOS, errors.ErrUnsupported)
 }

@@ -1,0 +1,5 @@
+//go:build loomheap && !race
+
+package loom_test
+
+const raceDetector = false
