@@ -161,3 +161,58 @@ func TestLeftoverOfAKilledCopy(t *testing.T) {
 		t.Errorf("what may be another's was taken away: %v", err)
 	}
 }
+
+// A checkpoint without pages that shrinks the image, or lets it grow, is
+// committed and not applied: the copy and verify take it as it is.
+func TestCopyBesideAnEmptyPatch(t *testing.T) {
+	for _, pages := range []int{2, 6} {
+		ctx, m := context.Background(), memfs.New()
+		s, _, err := image.Open(ctx, "/store", deterministic(m, 16384))
+		if err != nil {
+			t.Fatal(err)
+		}
+		held := model{size: 16384}
+		if err := checkpoint(s, held.take(1, step{4, []int{0, 1, 3}})); err != nil {
+			t.Fatal(err)
+		}
+		staged, err := s.Stage(ctx, held.take(2, step{pages, nil}))
+		if err == nil {
+			err = s.Commit(staged)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		look := func(when string) {
+			t.Helper()
+			o := &image.Options{FS: m}
+			bad := func(d *patch.Defect) { t.Errorf("%d pages, %s: %v", pages, when, d) }
+			if _, err := image.Verify(ctx, "/store", o, bad, nil); err != nil {
+				t.Error(err)
+			}
+			if _, err := image.VerifyQuick(ctx, "/store", o, bad); err != nil {
+				t.Error(err)
+			}
+			dst := fmt.Sprintf("/copy %s", when)
+			if _, err := image.Backup(ctx, "/store", dst, o, nil); err != nil {
+				t.Fatalf("%d pages, %s: %v", pages, when, err)
+			}
+			copied, _, err := image.Open(ctx, dst, &image.Options{FS: m, Full: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			checkHolds(t, copied, held, 2)
+			if err := copied.Close(ctx); err != nil {
+				t.Fatal(err)
+			}
+		}
+		look("committed")
+		if err := s.Apply(ctx); err != nil {
+			t.Fatal(err)
+		}
+		look("applied")
+		if err := s.Close(ctx); err != nil {
+			t.Fatal(err)
+		}
+		look("closed")
+	}
+}

@@ -197,3 +197,36 @@ func oneFault(t *testing.T, a act, fault errorfs.Fault, n int) bool {
 	}
 	return true
 }
+
+// A read that ends before the file does is not taken for a page of zeros, which
+// an import would give a hash, and so its blessing.
+func TestImportIsNotFooledByShortReads(t *testing.T) {
+	for n := 0; ; n++ {
+		mem := memfs.New()
+		veresDirectory(t, mem)
+		nth := &errorfs.Nth{N: n, Fault: errorfs.Fault{Err: io.EOF, Partial: true}, Match: func(op errorfs.Op) bool { return op.Kind == vfs.Read }}
+		s, _, err := image.Open(context.Background(), "/store", deterministic(errorfs.New(mem, nth), 16384))
+		if nth.Injected() == 0 {
+			if n < 3 {
+				t.Fatalf("only %d reads", n)
+			}
+			return
+		}
+		if err == nil {
+			err = s.Close(context.Background())
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		o := deterministic(mem, 16384)
+		o.Full = true
+		s, _, err = image.Open(context.Background(), "/store", o)
+		if err != nil {
+			t.Fatalf("read %d: %v", n, err)
+		}
+		checkHolds(t, s, model{size: 16384, pages: []uint64{1, 2, 2}}, 0)
+		if err := s.Close(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -96,7 +96,10 @@ func (s *Store) importVereLocked(ctx context.Context, r *reading, report *Report
 	}
 	var hashes []uint64
 	if f != nil {
-		hashes, err = s.o.scanner().sums(ctx, f, int(r.x.vere.Pages), nil)
+		// Nothing else proves these pages: a short read must not pass for zeros.
+		scan := s.o.scanner()
+		scan.length = int64(r.x.vere.Pages) * int64(s.o.Geometry.PageSize)
+		hashes, err = scan.sums(ctx, f, int(r.x.vere.Pages), nil)
 		if err := errors.Join(err, f.Close()); err != nil {
 			return err
 		}

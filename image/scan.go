@@ -20,6 +20,9 @@ const scanPages = 64
 type scanner struct {
 	g       patch.Geometry
 	workers int // 0: one a core
+	// length is how long the file is known to be: a read that ends before that
+	// is an error. 0 is not known.
+	length int64
 	// progress, if set, is told of every run of pages done. Any goroutine.
 	progress func(pages int)
 }
@@ -61,7 +64,11 @@ func (s scanner) hash(ctx context.Context, r io.ReaderAt, pages int, each func(p
 
 func (s scanner) run(r io.ReaderAt, first, n int, buf []byte, each func(int, []byte) error) error {
 	buf = buf[:n*s.g.PageSize]
-	got, err := r.ReadAt(buf, int64(first)*int64(s.g.PageSize))
+	off := int64(first) * int64(s.g.PageSize)
+	got, err := r.ReadAt(buf, off)
+	if errors.Is(err, io.EOF) && off+int64(got) < min(s.length, off+int64(len(buf))) {
+		err = fmt.Errorf("%w at %d, the file has %d bytes", io.ErrUnexpectedEOF, off+int64(got), s.length)
+	}
 	if err != nil && !errors.Is(err, io.EOF) {
 		return fmt.Errorf("read pages %d to %d of %s: %w", first, first+n-1, patch.ImageFile, err)
 	}

@@ -146,9 +146,7 @@ func (s *snapshot) settle(r *reading, read []uint64) error {
 	if err != nil {
 		return err
 	}
-	if want := int64(s.rec.NewPages) * int64(size); body == nil && r.imageLen != want {
-		s.report(lengthDefect(patch.ImageFile, want, want, r.imageLen))
-	}
+	s.checkLength(r, h, body)
 	if got := digestOf(s.hashes); got != s.rec.NewDigest {
 		s.report(&patch.Defect{Class: patch.ErrDamaged, File: patch.SumsFile, Page: -1, Offset: tableOffset,
 			Want: s.rec.NewDigest.String(), Got: got.String(), Reason: "digest of the table"})
@@ -157,6 +155,20 @@ func (s *snapshot) settle(r *reading, read []uint64) error {
 		return s.dst.Truncate(int64(s.rec.NewPages) * int64(size))
 	}
 	return nil
+}
+
+// checkLength compares the image's length with that of its checkpoint. Until a
+// patch is applied, one without lines included, it is between the old length
+// and the new.
+func (s *snapshot) checkLength(r *reading, h *patch.Header, body *patch.Body) {
+	size := int64(s.o.Geometry.PageSize)
+	lo, hi := int64(s.rec.NewPages)*size, int64(s.rec.NewPages)*size
+	if body != nil || s.rec.Lines == 0 && !(h.Clean && h.Epoch == s.rec.Epoch) {
+		lo, hi = min(lo, int64(s.rec.OldPages)*size), max(hi, int64(s.rec.OldPages)*size)
+	}
+	if r.imageLen < lo || r.imageLen > hi {
+		s.report(lengthDefect(patch.ImageFile, lo, hi, r.imageLen))
+	}
 }
 
 // checkPages looks again at every page that did not have the right hash.
