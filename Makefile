@@ -5,8 +5,9 @@ DIR ?= ./state
 GUEST := guest/node_modules/.package-lock.json
 CC_FOUND := $(shell command -v $${CC:-cc} 2>/dev/null)
 FUZZTIME ?= 5s
+HEAPTESTS := Heap|Async|Unset|AppRecord|InDoubt|FailedApply|OnMemory|CheckpointReopenRollback
 
-.PHONY: run test soak guest check unit race cross fuzz crash
+.PHONY: run test soak guest check unit race cross fuzz crash crash-inject crash-kill
 
 run: guest
 	CGO_ENABLED=0 $(GO) build -o bin/loomctl ./cmd/loomctl
@@ -28,6 +29,7 @@ check:
 	  if [ -n "$$unformatted" ]; then echo "gofmt would change: $$unformatted"; exit 1; fi
 	CGO_ENABLED=0 $(GO) build ./...
 	CGO_ENABLED=0 $(GO) vet ./...
+	CGO_ENABLED=0 $(GO) vet -tags loomheap ./internal/mapping ./fault ./loom
 
 # What is shipped builds without cgo for both machines, and everything
 # compiles, tests included, where a store can not be opened.
@@ -40,10 +42,13 @@ cross:
 unit:
 	CGO_ENABLED=0 $(GO) test -timeout 20m ./...
 
-# Not the crash explorer: it has one goroutine, and millions of steps.
+# Not the crash explorer: it has one goroutine, and millions of steps. Nor what
+# only starts other programs. The second line is the engine with its arena on
+# the Go heap, where the race detector sees it.
 race:
 ifdef CC_FOUND
-	CGO_ENABLED=1 $(GO) test -race -short -timeout 20m $$($(GO) list ./... | grep -v internal/crash)
+	CGO_ENABLED=1 $(GO) test -race -short -timeout 20m $$($(GO) list ./... | grep -v -e internal/crash -e internal/inject)
+	CGO_ENABLED=1 $(GO) test -race -tags loomheap -run '$(HEAPTESTS)' ./loom
 else
 	@echo "race: not run, there is no C compiler"
 endif
@@ -58,3 +63,12 @@ fuzz:
 # LOOM_CRASH_SEED=n resumes at the seed that the log named last.
 crash:
 	LOOM_CRASH_STATES=$${LOOM_CRASH_STATES:-10000000} LOOM_CRASH_FLIPS=100000 $(GO) test ./internal/crash -v -timeout 24h
+
+# Every error of every system call of loomctl, and its death before it: writes
+# docs/crash-inject.md. Needs strace and the guest.
+crash-inject: guest
+	LOOM_INJECT=$(CURDIR)/docs/crash-inject.md $(GO) test ./internal/inject -v -timeout 2h
+
+# A million kills. The log says how to go on with one that was interrupted.
+crash-kill:
+	LOOM_KILL_CYCLES=$${LOOM_KILL_CYCLES:-1000000} $(GO) test ./internal/endure -run TestKill -v -timeout 48h

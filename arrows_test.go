@@ -35,6 +35,8 @@ var arrows = map[string][]string{
 	"internal/vfs/errorfs":       {"internal/vfs"},
 	"internal/vfs/oplog":         {"internal/vfs"},
 	"internal/crash":             {"image", "patch", "internal/vfs", "internal/vfs/memfs", "internal/vfs/errorfs", "internal/vfs/oplog", "internal/checksum"},
+	"internal/inject":            {},
+	"internal/endure":            {},
 	"shmread":                    {"internal/mapping"},
 	"vmbusring":                  {"vmbusring/signal", "internal/mapping"},
 	"vmbusring/packetgen":        {"vmbusring"},

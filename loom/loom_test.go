@@ -14,9 +14,9 @@ import (
 	"loomstore/fault"
 	"loomstore/image"
 	"loomstore/internal/aiodtest"
+	"loomstore/internal/mapping"
 	"loomstore/internal/vfs"
 	"loomstore/internal/vfs/errorfs"
-	"loomstore/internal/mapping"
 	"loomstore/internal/vfs/memfs"
 	"loomstore/loom"
 )

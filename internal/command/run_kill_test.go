@@ -12,16 +12,17 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"loomstore/loom"
 )
 
-// killed runs c, which reads input, until it has lived for life or ends by
-// itself. It returns the lines that were acknowledged on stdout, and whether it
-// found the store locked.
-func killed(t *testing.T, c *exec.Cmd, input io.Reader, life time.Duration) (acks []string, locked bool) {
+// killed runs c, which reads input, until it has lived for life, and the signal
+// ends it, or it ends by itself. It returns the lines that were acknowledged on
+// stdout, and whether it found the store locked.
+func killed(t *testing.T, c *exec.Cmd, input io.Reader, life time.Duration, signal os.Signal) (acks []string, locked bool) {
 	t.Helper()
 	var errs bytes.Buffer
 	c.Stdin, c.Stderr = input, &errs
@@ -32,7 +33,7 @@ func killed(t *testing.T, c *exec.Cmd, input io.Reader, life time.Duration) (ack
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
 	}
-	timer := time.AfterFunc(life, func() { c.Process.Kill() })
+	timer := time.AfterFunc(life, func() { c.Process.Signal(signal) })
 	defer timer.Stop()
 	var lines []string
 	r := bufio.NewReader(out)
@@ -109,9 +110,11 @@ func killRounds(t *testing.T, mode string, lead, rounds int, flags ...string) {
 		case 1:
 			life += time.Duration(longest)
 		}
-		acks, locked := killedRound(t, mode, dir, cache, life, flags)
+		// A run that is asked to end, by SIGTERM, ends as suddenly.
+		signal := []os.Signal{syscall.SIGKILL, syscall.SIGTERM}[i/3%2]
+		acks, locked := killedRound(t, mode, dir, cache, life, flags, signal)
 		for ; locked && len(flags) > 0; refused++ {
-			acks, locked = killedRound(t, mode, dir, cache, life, flags)
+			acks, locked = killedRound(t, mode, dir, cache, life, flags, signal)
 		}
 		if locked {
 			t.Fatalf("round %d: locked by a process that is dead", i)
@@ -158,17 +161,17 @@ func verifyStore(t testing.TB, dir string) {
 
 // killedRound runs one of the two modes and returns the steps it acknowledged,
 // the first being the state that was found.
-func killedRound(t *testing.T, mode, dir, cache string, life time.Duration, flags []string) (steps []int, locked bool) {
+func killedRound(t *testing.T, mode, dir, cache string, life time.Duration, flags []string, signal os.Signal) (steps []int, locked bool) {
 	t.Helper()
 	run := append([]string{"run", dir}, flags...)
 	var lines []string
 	if mode == "lines" {
 		input := strings.NewReader("verify()\n" + strings.Repeat("step()\n", 10000))
-		lines, locked = killed(t, loomctl(t, cache, run...), input, life)
+		lines, locked = killed(t, loomctl(t, cache, run...), input, life, signal)
 	} else {
 		// It goes on behind the await that the last run was killed in, so the
 		// step that was found is the one it prints.
-		lines, locked = killed(t, loomctl(t, cache, append(run, "testdata/counter_loop.js")...), nil, life)
+		lines, locked = killed(t, loomctl(t, cache, append(run, "testdata/counter_loop.js")...), nil, life, signal)
 	}
 	for _, l := range lines {
 		n, err := strconv.Atoi(l)

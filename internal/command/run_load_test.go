@@ -62,7 +62,7 @@ func TestLoad(t *testing.T) {
 		if kills >= 20 {
 			life = time.Hour
 		}
-		lines, _ := killed(t, loomctl(t, cache, "run", dir, "testdata/load.js"), nil, life)
+		lines, _ := killed(t, loomctl(t, cache, "run", dir, "testdata/load.js"), nil, life, os.Kill)
 		end = last(lines)
 		kills++
 	}
