@@ -37,6 +37,7 @@ var arrows = map[string][]string{
 	"internal/crash":             {"image", "patch", "internal/vfs", "internal/vfs/memfs", "internal/vfs/errorfs", "internal/vfs/oplog", "internal/checksum"},
 	"internal/inject":            {},
 	"internal/endure":            {},
+	"internal/crash/veremodel":   {"internal/vfs", "internal/checksum"}, // for tests
 	"shmread":                    {"internal/mapping"},
 	"vmbusring":                  {"vmbusring/signal", "internal/mapping"},
 	"vmbusring/packetgen":        {"vmbusring"},

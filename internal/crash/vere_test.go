@@ -70,26 +70,16 @@ func veresWindow(v violation, before *memfs.FS, l *ledger, journal bool) string 
 // stale reports whether the patch that a crash left is not the one of the
 // checkpoint begun last.
 func stale(m *memfs.FS, l *ledger) bool {
-	f, err := m.OpenFile(at("memory.bin"), 0, 0)
-	if err != nil {
-		return false
-	}
-	defer f.Close()
-	control, err := m.OpenFile(at("control.bin"), 0, 0)
-	if err != nil {
-		return false
-	}
-	defer control.Close()
-	v, err := vere{size: 1024}.verified(control, f)
-	if err != nil || len(v.pages) == 0 {
+	p, ok := vere{size: 1024}.model(m).Pending()
+	if !ok || len(p.Pages) == 0 {
 		return false
 	}
 	want := make([]byte, 1024)
 	newest, _ := l.at(l.begun)
-	if v.pages[0] < len(newest) {
-		fill(want, newest[v.pages[0]], v.pages[0])
+	if page := p.Pages[0]; page < len(newest) {
+		fill(want, newest[page], page)
 	}
-	return string(want) != string(v.data[0])
+	return string(want) != string(p.Data[0])
 }
 
 // veresTransient kills a save while it applies, lets one reading operation of
