@@ -3,9 +3,14 @@ package fault
 import (
 	"errors"
 	"fmt"
+	"sync/atomic"
+	"unsafe"
 
 	"loomstore/internal/mapping"
 )
+
+// systemPage is the smallest page of memory there is.
+const systemPage = 4096
 
 // Kind names a way to find dirty pages.
 type Kind string
@@ -118,6 +123,24 @@ func (a *Arena) Touch(off, n int) error {
 		return fmt.Errorf("touch [%d, +%d): %w", off, n, err)
 	}
 	return nil
+}
+
+// Own makes the pages, of the file mapping, private copies, which nothing that
+// happens to the file can change; they are dirty afterwards. The program need
+// not be stopped: each store is an atomic one of what is there. An unreadable
+// image page is an error that wraps mapping.ErrFault.
+func (a *Arena) Own(pages []int) error {
+	return a.readable(func() error {
+		for _, p := range pages {
+			if p == a.slot.guardPage() {
+				continue // nobody reads it
+			}
+			for off := 0; off < PageSize; off += systemPage {
+				atomic.AddUint32((*uint32)(unsafe.Pointer(&a.page(p)[off])), 0)
+			}
+		}
+		return nil
+	})
 }
 
 // Highest returns one past the highest page that was dirtied since Open, for

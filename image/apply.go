@@ -54,7 +54,7 @@ func (s *Store) apply(ctx context.Context, p *pending) error {
 	if err := s.applySums(p); err != nil {
 		return err
 	}
-	if err := s.writeHeader(p.rec, false); err != nil {
+	if err := s.writeHeader(p.rec, false, p.redo); err != nil {
 		return err
 	}
 	if err := s.image.Sync(); err != nil {
@@ -85,6 +85,9 @@ func (s *Store) applyPages(ctx context.Context, p *pending) error {
 				run++
 			}
 			off := int64(p.body.Lines[i].Page) * int64(size)
+			if err := renew(s.image, off, int64(run*size), p.redo); err != nil {
+				return fmt.Errorf("renew %s: %w", patch.ImageFile, err)
+			}
 			if _, err := s.image.WriteAt(b[(i-from)*size:(i-from+run)*size], off); err != nil {
 				return fmt.Errorf("write %s: %w", patch.ImageFile, err)
 			}
@@ -101,7 +104,7 @@ func (s *Store) applySums(p *pending) error {
 	if err := setLength(s.sums, sumsLen(rec.NewPages), p.redo); err != nil {
 		return fmt.Errorf("resize %s: %w", patch.SumsFile, err)
 	}
-	if err := s.table.write(p.chunks(), rec.NewPages); err != nil {
+	if err := s.table.write(p.chunks(), rec.NewPages, p.redo); err != nil {
 		return err
 	}
 	s.table.written(rec.NewPages)
@@ -131,8 +134,12 @@ func (p *pending) chunks() []int {
 	return set
 }
 
-// writeHeader writes the header of r's checkpoint.
-func (s *Store) writeHeader(r *patch.Record, clean bool) error {
+// writeHeader writes the header of r's checkpoint; again says that an earlier
+// attempt may have failed.
+func (s *Store) writeHeader(r *patch.Record, clean, again bool) error {
+	if err := renew(s.sums, headerOffset(r.Epoch), patch.BlockSize, again); err != nil {
+		return fmt.Errorf("renew the header of %s: %w", patch.SumsFile, err)
+	}
 	if _, err := s.sums.WriteAt(s.header(r, clean), headerOffset(r.Epoch)); err != nil {
 		return fmt.Errorf("write the header of %s: %w", patch.SumsFile, err)
 	}
@@ -153,4 +160,13 @@ func setLength(f vfs.File, want int64, always bool) error {
 		return err
 	}
 	return f.Truncate(want)
+}
+
+// renew makes room for bytes that may have been written before and not have
+// reached the medium: what is then written over them has to.
+func renew(f vfs.File, off, n int64, again bool) error {
+	if !again {
+		return nil
+	}
+	return f.Renew(off, n)
 }

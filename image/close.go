@@ -30,7 +30,7 @@ func (s *Store) markClean(ctx context.Context) error {
 	if err := s.lock.Lock(ctx, lockApply, true); err != nil {
 		return fmt.Errorf("close the store: %w", err)
 	}
-	if err := s.writeHeader(s.cur.Load(), true); err != nil {
+	if err := s.writeHeader(s.cur.Load(), true, false); err != nil {
 		return err
 	}
 	if err := s.sums.Sync(); err != nil {

@@ -97,6 +97,17 @@ func (s *Store) create() error {
 	return s.establish(rec, nil)
 }
 
+// forgetHeader makes it durable that there is no header. None was seen, but a
+// process that was killed while it renewed one leaves it on the medium, where
+// it would vouch for the files that the creation begins anew.
+func (s *Store) forgetHeader() error {
+	f, err := s.open(patch.SumsFile, os.O_RDWR|os.O_CREATE|os.O_TRUNC)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
 // establish makes image.bin, which holds rec's checkpoint and nothing else, a
 // store: the other files, everything synced, names included, and only then the
 // header, the live mark. Until that is durable the directory is half-created
@@ -129,7 +140,7 @@ func (s *Store) establish(rec *patch.Record, hashes []uint64) error {
 	for c := range all {
 		all[c] = c
 	}
-	if err := s.table.write(all, len(hashes)); err != nil {
+	if err := s.table.write(all, len(hashes), false); err != nil {
 		return s.spaceError(patch.SumsFile, sumsLen(len(hashes)), err)
 	}
 	s.table.written(len(hashes))
@@ -142,7 +153,7 @@ func (s *Store) establish(rec *patch.Record, hashes []uint64) error {
 		return fmt.Errorf("sync a new store: %w", err)
 	}
 	// The live mark.
-	if err := s.writeHeader(rec, true); err != nil {
+	if err := s.writeHeader(rec, true, false); err != nil {
 		return err
 	}
 	if err := s.sums.Sync(); err != nil {

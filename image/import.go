@@ -223,7 +223,11 @@ func (s *Store) applyVere(r *reading) error {
 		if err := p.ReadPage(i, page); err != nil {
 			return err
 		}
-		if _, err := image.WriteAt(page, int64(n)*int64(len(page))); err != nil {
+		off := int64(n) * int64(len(page))
+		if err := image.Renew(off, int64(len(page))); err != nil {
+			return err
+		}
+		if _, err := image.WriteAt(page, off); err != nil {
 			return err
 		}
 	}

@@ -228,7 +228,12 @@ func (r *reading) plan(dir string) (Report, error) {
 func (s *Store) carryOut(ctx context.Context, r *reading, report *Report) error {
 	x := r.x
 	switch x.kind {
-	case kindEmpty, kindHalfCreated:
+	case kindHalfCreated:
+		if err := s.forgetHeader(); err != nil {
+			return err
+		}
+		return s.create()
+	case kindEmpty:
 		return s.create()
 	case kindVere:
 		return s.importVere(ctx, r, report)

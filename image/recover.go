@@ -73,7 +73,11 @@ func (s *Store) recover(ctx context.Context, r *reading) error {
 func (s *Store) rewrite(control *patch.Control, rec *patch.Record) error {
 	for _, w := range control.Rewrites(rec) {
 		rec.Rewrite = w.Number
-		if _, err := s.control.WriteAt(rec.Marshal(s.o.Geometry), patch.CopyOffset(rec.Epoch, w.Copy)); err != nil {
+		off := patch.CopyOffset(rec.Epoch, w.Copy)
+		if err := s.control.Renew(off, patch.BlockSize); err != nil {
+			return fmt.Errorf("renew the commit record of checkpoint %d: %w", rec.Epoch, err)
+		}
+		if _, err := s.control.WriteAt(rec.Marshal(s.o.Geometry), off); err != nil {
 			return fmt.Errorf("write the commit record of checkpoint %d again: %w", rec.Epoch, err)
 		}
 		if err := s.control.Sync(); err != nil {

@@ -70,12 +70,15 @@ func (s *Store) Stage(ctx context.Context, c Change) (*Staged, error) {
 	}
 	lines, err := s.writeBody(ctx, rec, c)
 	if err != nil {
+		s.sound = span{}
 		return nil, fmt.Errorf("write the body of checkpoint %d: %w", rec.Epoch, s.spaceError(patch.MemoryFile, length, err))
 	}
 	if len(c.Pages) > 0 {
 		if err := s.memory.Sync(); err != nil {
+			s.sound = span{}
 			return nil, fmt.Errorf("sync the body of checkpoint %d: %w", rec.Epoch, s.spaceError(patch.MemoryFile, length, err))
 		}
+		s.sound = s.sound.join(span{rec.BodyOffset, rec.BodyOffset + length})
 	}
 	return &Staged{rec: rec, body: patch.NewBody(s.memory, rec, lines, g)}, nil
 }
@@ -89,7 +92,12 @@ func (s *Store) secureHeader() error {
 	if !s.found {
 		return nil
 	}
-	if err := s.writeHeader(s.cur.Load(), true); err != nil {
+	// Only the live mark may be the first CLEAN header of its block. To renew
+	// another would be wrong: a process killed then leaves no header in the
+	// cache and a CLEAN one on the medium, under which the next recovery would
+	// change the image.
+	cur := s.cur.Load()
+	if err := s.writeHeader(cur, true, cur.Epoch == 0); err != nil {
 		return s.spaceError(patch.SumsFile, patch.BlockSize, err)
 	}
 	if err := s.sums.Sync(); err != nil {
@@ -107,6 +115,12 @@ func (s *Store) writeBody(ctx context.Context, rec *patch.Record, c Change) ([]p
 	if len(lines) == 0 {
 		rec.LinesHash = patch.LinesHash(nil)
 		return lines, nil
+	}
+	// Whoever wrote here before, this process excepted, may have failed.
+	if body := (span{rec.BodyOffset, rec.BodyOffset + g.BodyLen(len(lines))}); !s.sound.holds(body) {
+		if err := s.memory.Renew(body.from, body.blocks()); err != nil {
+			return nil, err
+		}
 	}
 	first := rec.BodyOffset + g.LinesLen(len(lines))
 	err := inChunks(ctx, s.o.Workers, len(lines), func(from, to int, buf *[]byte) error {
@@ -239,4 +253,24 @@ func (o *Options) spaceError(dir, name string, need int64, err error) error {
 		}
 	}
 	return &NoSpaceError{File: name, Need: need, Available: available, Err: err}
+}
+
+// span is a part of a file.
+type span struct{ from, to int64 }
+
+// holds reports whether t lies in s.
+func (s span) holds(t span) bool { return s.from <= t.from && t.to <= s.to }
+
+// join returns the part that both make up together, or t if something lies
+// between them.
+func (s span) join(t span) span {
+	if s.from > t.to || t.from > s.to {
+		return t
+	}
+	return span{min(s.from, t.from), max(s.to, t.to)}
+}
+
+// blocks is the length up to the end of the last block.
+func (s span) blocks() int64 {
+	return (s.to - s.from + patch.BlockSize - 1) &^ (patch.BlockSize - 1)
 }

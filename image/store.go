@@ -36,6 +36,7 @@ type Store struct {
 	cur   atomic.Pointer[patch.Record] // the last committed checkpoint
 	doubt error                        // not nil: no further checkpoint (R4)
 	found bool                         // the header was found CLEAN, perhaps in the cache only
+	sound span                         // of memory.bin: this process has written and synced it
 
 	mu      sync.Mutex
 	pending *pending // committed, not yet known to be in the image
@@ -95,6 +96,21 @@ func (s *Store) InBody(page int) bool {
 	}
 	_, ok := s.pending.body.Find(page)
 	return ok
+}
+
+// Unapplied returns the pages of the committed checkpoint that is not known to
+// be in image.bin.
+func (s *Store) Unapplied() []int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.pending == nil {
+		return nil
+	}
+	pages := make([]int, len(s.pending.body.Lines))
+	for i, line := range s.pending.body.Lines {
+		pages[i] = line.Page
+	}
+	return pages
 }
 
 // Image returns image.bin for mapping and reading. Nobody but Apply writes it.

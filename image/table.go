@@ -133,9 +133,14 @@ func (t *table) chunk(c int) (*[perChunk]uint64, error) {
 }
 
 // write writes the entries of the chunks in set, ascending, of a table of
-// pages pages, neighbours in one call.
-func (t *table) write(set []int, pages int) error {
+// pages pages, neighbours in one call; again says that an earlier attempt may
+// have failed.
+func (t *table) write(set []int, pages int, again bool) error {
 	return t.encode(set, pages, nil, func(b []byte, off int64) error {
+		blocks := (int64(len(b)) + patch.BlockSize - 1) &^ (patch.BlockSize - 1)
+		if err := renew(t.file, off, blocks, again); err != nil {
+			return fmt.Errorf("renew %s: %w", patch.SumsFile, err)
+		}
 		if _, err := t.file.WriteAt(b, off); err != nil {
 			return fmt.Errorf("write %s: %w", patch.SumsFile, err)
 		}

@@ -3,6 +3,7 @@ package loom
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -50,12 +51,27 @@ func (l *Loom) settleApply(ctx context.Context) error {
 		return fmt.Errorf("wait for the apply of checkpoint %d: %w", a.c.Epoch, ctx.Err())
 	}
 	if a.err != nil {
-		if a.err = l.applyOnce(ctx, a.c); a.err != nil {
+		if a.err = l.ownUnapplied(); a.err == nil {
+			a.err = l.applyOnce(ctx, a.c)
+		}
+		if a.err != nil {
 			return fmt.Errorf("checkpoint %d is durable but not yet in the image: %w", a.c.Epoch, a.err)
 		}
 	}
 	l.apply = nil
 	return nil
+}
+
+// ownUnapplied readies the arena for an apply that is done again: that makes
+// the image's pages zero for a moment (vfs.File.Renew), and a page that was
+// marked dirty without having been stored to is no private copy (R11).
+func (l *Loom) ownUnapplied() error {
+	if l.limbo != nil {
+		return nil
+	}
+	pages := l.store.Unapplied()
+	n, _ := slices.BinarySearch(pages, l.mapped)
+	return l.arena.Own(pages[:n])
 }
 
 // Wait returns when the last checkpoint is in image.bin, durably. An apply

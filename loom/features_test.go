@@ -428,6 +428,61 @@ func TestClosedLoom(t *testing.T) {
 	}
 }
 
+// An apply that is done again renews the image's pages, which read as zero
+// until they are written. Memory must not show that, not even of pages that are
+// no private copies, because they were called dirty and never stored to.
+func TestRetriedApplyLeavesMemoryAlone(t *testing.T) {
+	for name, o := range modes(t) {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			l := open(t, dir, o())
+			for p := range 6 {
+				l.Bytes()[p*page] = 1
+			}
+			save(t, l)
+			shut(t, l)
+
+			bad := &switchable{err: syscall.EIO, kind: vfs.Sync, name: "image.bin"}
+			looked := 0
+			opts := o()
+			opts.FS = errorfs.New(vfs.OS, onOp(func(op errorfs.Op) *errorfs.Fault {
+				if l != nil && op.Kind == vfs.Write && filepath.Base(op.Name) == "image.bin" {
+					looked++
+					for p := range 6 {
+						if got := l.Bytes()[p*page]; got != 1 {
+							t.Errorf("page %d reads %d before its image is written", p, got)
+						}
+					}
+				}
+				return bad.Inject(op)
+			}))
+			l = nil
+			l = open(t, dir, opts)
+			if err := l.DirtyAll(); err != nil {
+				t.Fatal(err)
+			}
+			bad.set(true)
+			save(t, l)
+			if err := l.Wait(ctx); !errors.Is(err, syscall.EIO) {
+				t.Fatalf("Wait: %v", err)
+			}
+			bad.set(false)
+			if err := l.Wait(ctx); err != nil {
+				t.Fatal(err)
+			}
+			if looked < 2 {
+				t.Fatalf("the image was written %d times", looked)
+			}
+			shut(t, l)
+		})
+	}
+}
+
+// onOp is an injector made of a function.
+type onOp func(errorfs.Op) *errorfs.Fault
+
+func (f onOp) Inject(op errorfs.Op) *errorfs.Fault { return f(op) }
+
 // switchable lets operations of one kind on one file fail while it is on.
 type switchable struct {
 	mu   sync.Mutex

@@ -56,7 +56,7 @@ func failing(x *explorer, m *memfs.FS, l *ledger, changes []change, n int, kind 
 // everyError is failing for every operation that changes something, until
 // there is a violation.
 func everyError(x *explorer, m *memfs.FS, l *ledger, changes []change) error {
-	for _, kind := range []vfs.Kind{vfs.Sync, vfs.Write, vfs.Truncate, vfs.Allocate} {
+	for _, kind := range []vfs.Kind{vfs.Sync, vfs.Write, vfs.Truncate, vfs.Allocate, vfs.Renew} {
 		for n := 0; !x.failed(); n++ {
 			more, err := failing(x, m, l, changes, n, kind)
 			if err != nil {

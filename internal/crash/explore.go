@@ -183,8 +183,8 @@ func (s *step) String() string {
 		return fmt.Sprintf("%s: write %s %d+%d", s.Phase, s.File, s.Off, len(s.Bytes))
 	case vfs.Truncate:
 		return fmt.Sprintf("%s: truncate %s %d", s.Phase, s.File, s.Off)
-	case vfs.Allocate:
-		return fmt.Sprintf("%s: alloc %s %d+%d", s.Phase, s.File, s.Off, s.Len)
+	case vfs.Allocate, vfs.Renew:
+		return fmt.Sprintf("%s: %s %s %d+%d", s.Phase, s.Kind, s.File, s.Off, s.Len)
 	}
 	return fmt.Sprintf("%s: %s %s", s.Phase, s.Kind, s.File)
 }

@@ -242,6 +242,14 @@ var mutants = []mutant{
 	{name: "recovery: an error opening image.bin taken for absence", opens: absence(patch.ImageFile)},
 	{name: "recovery: an error opening sums.bin taken for absence", opens: absence(patch.SumsFile)},
 
+	// What a failed sync leaves where nothing had been written.
+	{name: "stage: place of the body not renewed", via: without("stage: renew memory.bin")},
+	{name: "stage: live mark not renewed", via: without("stage: renew sums.bin")},
+	{name: "recovery: record not renewed", via: without("open: renew control.bin")},
+	{name: "recovery: image not renewed", via: without("open: renew image.bin")},
+	{name: "recovery: header not renewed", via: without("open: renew sums.bin 0+4096|open: renew sums.bin 4096+4096")},
+	{name: "recovery: entries not renewed", via: without("open: renew sums.bin 8192")},
+
 	// Close.
 	{name: "close: CLEAN not written", via: without("close: write sums.bin")},
 

@@ -13,8 +13,8 @@ type step struct {
 	Kind  vfs.Kind
 	File  string // last part of the name; of the old one for Rename
 	Phase string // what the engine is doing, see tap.phase
-	Off   int64  // Write, Allocate; the size of Truncate
-	Len   int64  // Allocate
+	Off   int64  // Write, Allocate, Renew; the size of Truncate
+	Len   int64  // Allocate, Renew
 	Bytes []byte // Write
 	path  string
 }
@@ -119,6 +119,10 @@ func (f *tapFile) Truncate(size int64) error {
 
 func (f *tapFile) Allocate(off, n int64) error {
 	return f.t.do(&step{Kind: vfs.Allocate, path: f.path, Off: off, Len: n}, func() error { return f.File.Allocate(off, n) })
+}
+
+func (f *tapFile) Renew(off, n int64) error {
+	return f.t.do(&step{Kind: vfs.Renew, path: f.path, Off: off, Len: n}, func() error { return f.File.Renew(off, n) })
 }
 
 func (f *tapFile) Sync() error {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -220,6 +221,39 @@ func TestAllocate(t *testing.T) {
 		for _, bad := range [][2]int64{{-1, 5}, {0, 0}, {0, -1}} {
 			if err := f.Allocate(bad[0], bad[1]); err == nil {
 				t.Errorf("Allocate(%d, %d) succeeded", bad[0], bad[1])
+			}
+		}
+	})
+}
+
+// Renew may do nothing where the file system can not; else it reads as zero,
+// and nothing around it changes.
+func TestRenew(t *testing.T) {
+	each(t, func(t *testing.T, fsys vfs.FS, dir string) {
+		f := create(t, fsys, filepath.Join(dir, "a"))
+		x := strings.Repeat("x", 12288)
+		put(t, f, x, 0)
+		if err := f.Renew(4096, 4096); err != nil {
+			t.Fatal(err)
+		}
+		got := make([]byte, len(x))
+		if _, err := f.ReadAt(got, 0); err != nil {
+			t.Fatal(err)
+		}
+		if s := string(got); s != x && s != x[:4096]+strings.Repeat("\x00", 4096)+x[:4096] {
+			t.Error("something else than the renewed block changed")
+		}
+		if err := f.Renew(8192, 16384); err != nil {
+			t.Fatal(err)
+		}
+		if length, _, err := f.Size(); err != nil || length != 12288 {
+			t.Errorf("the length is %d, %v", length, err)
+		}
+		put(t, f, x, 0)
+		wantContent(t, f, x)
+		for _, bad := range [][2]int64{{-1, 5}, {0, 0}, {0, -1}} {
+			if err := f.Renew(bad[0], bad[1]); err == nil {
+				t.Errorf("Renew(%d, %d) succeeded", bad[0], bad[1])
 			}
 		}
 	})

@@ -21,6 +21,7 @@ const (
 	WriteVec  Kind = "writev"
 	Truncate  Kind = "truncate"
 	Allocate  Kind = "alloc"
+	Renew     Kind = "renew"
 	Sync      Kind = "sync"
 	Size      Kind = "size"
 	Clone     Kind = "clone"

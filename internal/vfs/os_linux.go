@@ -135,6 +135,20 @@ func (f *osFile) Allocate(off, n int64) error {
 	})
 }
 
+// Renew takes away the pages of the cache, and with them what they remember of
+// their blocks.
+func (f *osFile) Renew(off, n int64) error {
+	err := f.control("zero range", func(fd int) error {
+		return retryEINTR(func() error {
+			return unix.Fallocate(fd, unix.FALLOC_FL_ZERO_RANGE|unix.FALLOC_FL_KEEP_SIZE, off, n)
+		})
+	})
+	if errors.Is(err, errors.ErrUnsupported) {
+		return nil
+	}
+	return err
+}
+
 // Sync does not retry EINTR: the kernel may have consumed the error of a
 // failed writeback in the interrupted call, and a second call would then
 // report success for bytes that are not on the medium (R4).

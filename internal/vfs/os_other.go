@@ -20,6 +20,7 @@ func (f osFile) unsupported(op string) error {
 }
 
 func (f osFile) Allocate(off, n int64) error { return f.unsupported("allocate") }
+func (f osFile) Renew(off, n int64) error    { return nil }
 func (f osFile) CloneFrom(src File) error    { return f.unsupported("clone") }
 func (f osFile) WriteBack(off, n int64)      {}
 func (f osFile) Fd() (uintptr, bool)         { return f.File.Fd(), true }

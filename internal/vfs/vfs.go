@@ -7,8 +7,8 @@
 // Truncate change what later reads see, nothing more. Sync makes one file's
 // bytes and length durable, not its name. SyncDir makes the names in one
 // directory durable. An error from either says nothing about what is on the
-// medium, and a second call that succeeds proves nothing: only writing the
-// bytes again does.
+// medium, and a second call that succeeds proves nothing: only Renew, and
+// writing the bytes again, does.
 //
 // What it does not do: decide what is written when. That is patch and image.
 package vfs
@@ -74,6 +74,16 @@ type File interface {
 	// or the length, so that writing there later can not run out of space.
 	// errors.ErrUnsupported where the file system can not.
 	Allocate(off, n int64) error
+	// Renew makes the part of [off, off+n) that lies below the length read as
+	// zero, and keeps or allocates its blocks. It belongs before a write where
+	// an earlier write may have failed on its way to the medium, in this
+	// process or another. ext4 remembers of a page whose first write-back
+	// failed that it has a block, but never again that the block counts as
+	// unwritten: it takes what is written there later, syncs it without an
+	// error, and after a power cut reads zeros. Only whole blocks of 4096 bytes
+	// are renewed for certain. Where the file system can not do this nothing
+	// happens, and that is no error.
+	Renew(off, n int64) error
 	// Sync makes the bytes and the length durable (fdatasync).
 	Sync() error
 	// Size returns the length, and the bytes of disk allocated to the file.

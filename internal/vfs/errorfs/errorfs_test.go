@@ -40,6 +40,7 @@ func everything(fsys vfs.FS) (failed string, err error) {
 		{vfs.Mkdir, func() error { return fsys.Mkdir("d", 0o700) }},
 		{vfs.Create, func() (err error) { f, err = fsys.OpenFile("d/f", os.O_RDWR|os.O_CREATE, 0o600); return err }},
 		{vfs.Allocate, func() error { return f.Allocate(0, 8) }},
+		{vfs.Renew, func() error { return f.Renew(0, 8) }},
 		{vfs.Write, func() error { _, err := f.WriteAt(b, 0); return err }},
 		{vfs.WriteVec, func() error { _, err := f.WriteVec([][]byte{b, b}, 8); return err }},
 		{vfs.Truncate, func() error { return f.Truncate(16) }},
@@ -246,7 +247,7 @@ func TestOps(t *testing.T) {
 		t.Fatal(failed, err)
 	}
 	want := []string{
-		"mkdir d  0+0", "create d/f  0+0", "alloc d/f  0+8", "write d/f  0+8", "writev d/f  8+16", "truncate d/f  16+0",
+		"mkdir d  0+0", "create d/f  0+0", "alloc d/f  0+8", "renew d/f  0+8", "write d/f  0+8", "writev d/f  8+16", "truncate d/f  16+0",
 		"sync d/f  0+0", "size d/f  0+0", "read d/f  0+8", "create d/g  0+0", "clone d/g d/f 0+0", "close d/g  0+0",
 		"open d/g  0+0", "close d/f  0+0", "rename d/g d/h 0+0", "stat d/h  0+0", "readdir d  0+0", "remove d/h  0+0",
 		"syncdir d  0+0", "openlock d/lock  0+0", "lock d/lock  0+0", "owner d/lock  0+0", "unlock d/lock  0+0",

@@ -87,6 +87,13 @@ func (f *file) Allocate(off, n int64) error {
 	return f.File.Allocate(off, n)
 }
 
+func (f *file) Renew(off, n int64) error {
+	if err := f.fs.check(Op{Kind: vfs.Renew, Name: f.name, Off: off, Len: n}); err != nil {
+		return err
+	}
+	return f.File.Renew(off, n)
+}
+
 func (f *file) Sync() error {
 	if err := f.fs.check(Op{Kind: vfs.Sync, Name: f.name}); err != nil {
 		f.FailSync()

@@ -4,6 +4,15 @@ import "encoding/binary"
 
 // content decides what of a file is on the medium.
 func (c *crasher) content(in *inode) content {
+	left := c.kept(in)
+	if c.Journal {
+		in.stuck.clear(&left)
+	}
+	return left
+}
+
+// kept is content before the units that are stuck.
+func (c *crasher) kept(in *inode) content {
 	if len(in.pending) == 0 && len(in.undefined) == 0 {
 		return in.durable.share()
 	}

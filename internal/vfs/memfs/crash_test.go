@@ -512,3 +512,37 @@ func TestFailedSyncOfAClone(t *testing.T) {
 	wantStates(t, c, "f=cax", "f=cbx")
 	wantStates(t, m, "f=adx", "f=bdx")
 }
+
+// Bytes that were the first of their block when a Sync failed are gone after a
+// power cut on a journalled file system, whatever is written and synced there
+// later, until Renew.
+func TestFirstWriteThatFails(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		before  func(*testing.T, vfs.File)
+		want    string
+		journal bool
+	}{
+		{"written again", func(*testing.T, vfs.File) {}, "f=00", true},
+		{"not journalled", func(*testing.T, vfs.File) {}, "f=bb", false},
+		{"renewed", func(t *testing.T, f vfs.File) { must(t, f.Renew(0, 2*SectorSize)) }, "f=bb", true},
+		{"renewed in part", func(t *testing.T, f vfs.File) { must(t, f.Renew(0, SectorSize)) }, "f=b0", true},
+		{"cut", func(t *testing.T, f vfs.File) { must(t, f.Truncate(0)) }, "f=bb", true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			m, f := durable(t, "")
+			write(t, f, sectors("aa"), 0)
+			must(t, m.FailSync("f"))
+			m = m.Clone() // the process dies of it
+			f = open(t, m, "f")
+			c.before(t, f)
+			write(t, f, sectors("bb"), 0)
+			must(t, f.Sync())
+			for _, decide := range []func(Choice) int{KeepAll, DropAll} {
+				if got := state(t, m.CrashClone(Crash{Decide: decide, Journal: c.journal}), ""); got != c.want {
+					t.Errorf("state is %q, want %q", got, c.want)
+				}
+			}
+		})
+	}
+}

@@ -17,6 +17,8 @@
 //   - After a failed Sync (FailSync) reads still show the new bytes, but
 //     they count as clean: the medium holds old or new of each sector, and a later
 //     Sync that succeeds does not change that. Only writing them again does.
+//     Under Crash.Journal not even that, where the bytes were the first of
+//     their block: Renew has to come before it.
 //
 // Clone is the state after the death of the process: all bytes are there,
 // synced or not, and nobody holds a lock. CrashClone is the state after a power

@@ -113,20 +113,29 @@ func (f *file) Truncate(size int64) error {
 }
 
 func (f *file) Allocate(off, n int64) error {
+	return f.allocate("allocate", off, n, f.in.allocate)
+}
+
+func (f *file) Renew(off, n int64) error {
+	return f.allocate("renew", off, n, f.in.renew)
+}
+
+// allocate does a change that fills the holes of [off, off+n).
+func (f *file) allocate(op string, off, n int64, change func(seq uint64, off, n int64)) error {
 	defer f.fs.mu.Unlock()
-	if err := f.use("allocate", os.O_RDONLY); err != nil {
+	if err := f.use(op, os.O_RDONLY); err != nil {
 		return err
 	}
-	if err := f.checkRange("allocate", off, n); err != nil {
+	if err := f.checkRange(op, off, n); err != nil {
 		return err
 	}
 	if n == 0 {
-		return pathError("allocate", f.name, syscall.EINVAL)
+		return pathError(op, f.name, syscall.EINVAL)
 	}
 	if f.in.cur.holes(off, n) > f.fs.room() {
-		return pathError("allocate", f.name, syscall.ENOSPC)
+		return pathError(op, f.name, syscall.ENOSPC)
 	}
-	f.fs.change(f.in, func(seq uint64) { f.in.allocate(seq, off, n) })
+	f.fs.change(f.in, func(seq uint64) { change(seq, off, n) })
 	return nil
 }
 

@@ -2,6 +2,8 @@ package memfs
 
 import (
 	"io/fs"
+	"maps"
+	"math"
 	"slices"
 )
 
@@ -35,6 +37,7 @@ type inode struct {
 	// clean: no Sync writes them.
 	undefined []snapshot
 	pending   []op // between the newest of the above and cur, in order
+	stuck     stuck
 	linked    bool // has a name
 	opens     int
 	locks     map[int64]*holders
@@ -69,12 +72,22 @@ func (in *inode) write(seq uint64, p []byte, off int64) {
 
 func (in *inode) truncate(seq uint64, size int64) {
 	in.cur.truncate(size)
+	in.stuck.free((size+unit-1)/unit, math.MaxInt64)
 	in.add(op{kind: opTruncate, seq: seq, off: size, resized: true})
 }
 
 func (in *inode) allocate(seq uint64, off, n int64) {
 	in.cur.allocate(off, n)
 	in.add(op{kind: opAllocate, seq: seq, off: off, n: n})
+}
+
+// renew is an allocation and a write of zeros.
+func (in *inode) renew(seq uint64, off, n int64) {
+	in.allocate(seq, off, n)
+	if end := min(off+n, in.cur.size); off < end {
+		in.write(seq, make([]byte, end-off), off)
+	}
+	in.stuck.free((off+unit-1)/unit, (off+n)/unit)
 }
 
 func (in *inode) sync() {
@@ -96,6 +109,11 @@ func (in *inode) sync() {
 
 // failSync makes the pending operations count as clean.
 func (in *inode) failSync(seq uint64) {
+	for _, o := range in.pending {
+		if o.kind == opWrite {
+			in.stuck.add(&in.durable, o.off, o.n)
+		}
+	}
 	if len(in.pending) > 0 {
 		in.undefined, in.pending = append(in.undefined, snapshot{in.cur.share(), seq}), nil
 	}
@@ -138,7 +156,7 @@ func (o op) sectors(yield func(int64) bool) {
 // clone returns the inode as a process finds it that starts after another died.
 func (in *inode) clone() *inode {
 	in.pending = slices.Clip(in.pending) // the next op of either goes to an array of its own
-	fresh := &inode{name: in.name, perm: in.perm, cur: in.cur.share(), durable: in.durable.share(), pending: in.pending, linked: in.linked}
+	fresh := &inode{name: in.name, perm: in.perm, cur: in.cur.share(), durable: in.durable.share(), pending: in.pending, stuck: maps.Clone(in.stuck), linked: in.linked}
 	for i := range in.undefined {
 		u := &in.undefined[i]
 		fresh.undefined = append(fresh.undefined, snapshot{u.share(), u.seq})

@@ -55,6 +55,10 @@ func (f *file) Allocate(off, n int64) error {
 	return f.log.around(Op{Kind: vfs.Allocate, Name: f.name, Off: off, Len: n}, func() error { return f.File.Allocate(off, n) })
 }
 
+func (f *file) Renew(off, n int64) error {
+	return f.log.around(Op{Kind: vfs.Renew, Name: f.name, Off: off, Len: n}, func() error { return f.File.Renew(off, n) })
+}
+
 func (f *file) Sync() error {
 	return f.log.around(Op{Kind: vfs.Sync, Name: f.name}, f.File.Sync)
 }

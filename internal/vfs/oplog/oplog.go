@@ -28,7 +28,7 @@ type Op struct {
 	Kind    vfs.Kind
 	Name    string // relative to the root, with slashes
 	NewName string // Rename: the new name; Clone: the source
-	Off     int64  // Read, Write, WriteVec, Allocate, WriteBack; the byte of a lock
+	Off     int64  // Read, Write, WriteVec, Allocate, Renew, WriteBack; the byte of a lock
 	// Len is the bytes asked for, or the size of Truncate, or the process id
 	// of SetOwner.
 	Len       int64

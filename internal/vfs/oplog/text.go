@@ -28,7 +28,7 @@ func (op Op) String() string {
 	switch op.Kind {
 	case vfs.Open, vfs.Create:
 		words = append(words, flagWords(op.Flag)...)
-	case vfs.Read, vfs.Write, vfs.WriteVec, vfs.Allocate, vfs.WriteBack:
+	case vfs.Read, vfs.Write, vfs.WriteVec, vfs.Allocate, vfs.Renew, vfs.WriteBack:
 		add("%d+%d", op.Off, op.Len)
 	case vfs.Truncate:
 		add("%d", op.Len)
