@@ -11,6 +11,7 @@ import (
 type extended interface {
 	handle
 	allocate(ctx context.Context, off, n int64) error
+	renew(ctx context.Context, off, n int64) error
 	flush(ctx context.Context, off, n int64) error
 	cloneFrom(ctx context.Context, src handle) error
 	descriptor() *os.File
@@ -38,6 +39,18 @@ func (f *File) Allocate(off, n int64) error {
 		return err
 	}
 	return pathError("allocate", f.name, x.allocate(f.ctx, off, n))
+}
+
+// Renew makes [off, off+n) read as zero, as far as it lies below the length,
+// and takes what the page cache holds of it away (FALLOC_FL_ZERO_RANGE). After
+// a failed sync it comes before writing there again: ext4 remembers wrongly of
+// a page whose first write-back failed what its block is.
+func (f *File) Renew(off, n int64) error {
+	x, err := f.extended("renew")
+	if err != nil {
+		return err
+	}
+	return pathError("renew", f.name, x.renew(f.ctx, off, n))
 }
 
 // WriteBack asks for [off, off+n) to be written soon, without any promise.

@@ -48,6 +48,7 @@ const (
 	nativeLock     // bytes [Off, Off+Len): Arg is unlock, lockShared or lockExclusive; waits
 	nativeMark     // of a sequence: completes ID, with the error if it is not reached
 	nativeReset    // forget that a sync has failed
+	nativeRenew    // Len bytes at Off are zero, in blocks of the same length
 	numNativeOps
 )
 
@@ -59,7 +60,7 @@ const (
 )
 
 var nativeNames = [numNativeOps]string{
-	"NOP", "READ", "WRITE", "FSYNC", "FDATASYNC", "FTRUNC", "ALLOCATE", "FLUSH", "FSTAT", "CLOSE", "COPY", "CLONE", "SEQUENCE", "LOCK", "MARK", "RESET",
+	"NOP", "READ", "WRITE", "FSYNC", "FDATASYNC", "FTRUNC", "ALLOCATE", "FLUSH", "FSTAT", "CLOSE", "COPY", "CLONE", "SEQUENCE", "LOCK", "MARK", "RESET", "RENEW",
 }
 
 // Submission is one entry of the native mode's request ring, copied out of

@@ -62,6 +62,10 @@ func (s *nativeServer) perform(e *Submission, slow func()) (n int64, err error) 
 		return 0, retry(func() error {
 			return unix.Fallocate(f.fd, unix.FALLOC_FL_KEEP_SIZE, e.Off, int64(e.Len))
 		})
+	case nativeRenew:
+		return 0, retry(func() error {
+			return unix.Fallocate(f.fd, unix.FALLOC_FL_ZERO_RANGE|unix.FALLOC_FL_KEEP_SIZE, e.Off, int64(e.Len))
+		})
 	case nativeFlush:
 		return 0, unix.SyncFileRange(f.fd, e.Off, int64(e.Len), unix.SYNC_FILE_RANGE_WRITE)
 	case nativeLock:

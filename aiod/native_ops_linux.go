@@ -193,6 +193,10 @@ func (f *nativeFile) allocate(ctx context.Context, off, n int64) error {
 	return f.ask(ctx, Submission{Op: uint32(nativeAllocate), Off: off, Len: uint64(n)})
 }
 
+func (f *nativeFile) renew(ctx context.Context, off, n int64) error {
+	return f.ask(ctx, Submission{Op: uint32(nativeRenew), Off: off, Len: uint64(n)})
+}
+
 func (f *nativeFile) flush(ctx context.Context, off, n int64) error {
 	return f.ask(ctx, Submission{Op: uint32(nativeFlush), Off: off, Len: uint64(n)})
 }

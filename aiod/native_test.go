@@ -261,6 +261,12 @@ func TestExtended(t *testing.T) {
 	} else if st := must(f.Stat()); err == nil && (st.Size() != 0 || st.Sys().(*aiod.Stat).Blocks < 2048) {
 		t.Errorf("after Allocate: %+v", st.Sys())
 	}
+	must(f.WriteAt([]byte("renewed"), 0))
+	if err := f.Renew(0, 4096); err != nil && !errors.Is(err, unix.EOPNOTSUPP) {
+		t.Error(err)
+	} else if b := make([]byte, 7); err == nil && (must(f.ReadAt(b, 0)) != 7 || string(b) != strings.Repeat("\x00", 7)) {
+		t.Errorf("after Renew: %q", b)
+	}
 	if err := f.WriteBack(0, 4096); err != nil {
 		t.Error(err)
 	}

@@ -27,7 +27,7 @@ func (s *nativeServer) traced(e *Submission, name string, err error) {
 	switch e.op() {
 	case nativeNop, nativeSequence:
 		return
-	case nativeRead, nativeWrite, nativeAllocate, nativeFlush:
+	case nativeRead, nativeWrite, nativeAllocate, nativeFlush, nativeRenew:
 		detail = fmt.Sprintf(" %d+%d", e.Off, e.Len)
 	case nativeCopy:
 		detail = fmt.Sprintf(" %d+%d from %s %d", e.Off, e.Len, s.nameOf(e.Buf), e.Arg)

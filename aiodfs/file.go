@@ -20,8 +20,18 @@ func (f *file) WriteAt(p []byte, off int64) (int, error)         { return f.f.Wr
 func (f *file) WriteVec(bufs [][]byte, off int64) (int64, error) { return f.f.WriteVec(bufs, off) }
 func (f *file) Truncate(size int64) error                        { return f.f.Truncate(size) }
 func (f *file) Allocate(off, n int64) error                      { return f.f.Allocate(off, n) }
-func (f *file) WriteBack(off, n int64)                           { _ = f.f.WriteBack(off, n) } // a failure is the next Sync's
-func (f *file) Close() error                                     { return f.f.Close() }
+
+// Renew does nothing where the file system can not.
+func (f *file) Renew(off, n int64) error {
+	err := f.f.Renew(off, n)
+	if errors.Is(err, errors.ErrUnsupported) {
+		return nil
+	}
+	return err
+}
+
+func (f *file) WriteBack(off, n int64) { _ = f.f.WriteBack(off, n) } // a failure is the next Sync's
+func (f *file) Close() error           { return f.f.Close() }
 
 // Sync fails once for one failure: the engine writes everything again before
 // it syncs again (R4), and that next success is worth what it says.

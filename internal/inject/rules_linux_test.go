@@ -76,6 +76,14 @@ func (j *judge) require(c call, what string, names ...string) {
 	}
 }
 
+// covered complains of a change of the image that no durable patch covers.
+func (j *judge) covered(c call) {
+	j.require(c, "byte of the image", "control.bin")
+	if !j.recorded && !j.imports {
+		j.fail(c, "byte of the image without a record that this process wrote (R3)")
+	}
+}
+
 // follow judges one call. The order of calls is that of their ends, so of two
 // that overlapped nothing can be said; the engine lets none of these overlap.
 func (j *judge) follow(c call) {
@@ -84,7 +92,14 @@ func (j *judge) follow(c call) {
 	image := path == filepath.Join(j.dir, "image.bin")
 	switch c.name {
 	case "fallocate":
-		if path == filepath.Join(j.dir, "memory.bin") {
+		switch {
+		case c.flag(1, "FALLOC_FL_ZERO_RANGE") && c.errno == "": // Renew writes zeros
+			if image {
+				j.covered(c)
+			}
+			f := j.file(path)
+			f.dirty = append(f.dirty.without(c.number(2), c.number(2)+c.number(3)), [2]int64{c.number(2), c.number(2) + c.number(3)})
+		case !c.flag(1, "FALLOC_FL_ZERO_RANGE") && path == filepath.Join(j.dir, "memory.bin"):
 			j.body = [2]int64{c.number(2), c.number(2) + c.number(3)}
 		}
 	case "write":
@@ -114,10 +129,7 @@ func (j *judge) follow(c call) {
 				j.fail(c, "another record behind "+j.doubt)
 			}
 		case image:
-			j.require(c, "byte of the image", "control.bin")
-			if !j.recorded && !j.imports {
-				j.fail(c, "byte of the image without a record that this process wrote (R3)")
-			}
+			j.covered(c)
 		}
 		j.recorded = j.recorded || control && c.name == "pwrite64"
 		f := j.file(path)

@@ -102,7 +102,11 @@ func translate(calls []call, top, root string) (lines []string) {
 			}
 		case "fallocate":
 			op.Kind, op.Off, op.Len = vfs.Allocate, c.number(2), c.number(3)
-			if c.arg(1) != "FALLOC_FL_KEEP_SIZE" {
+			switch c.arg(1) {
+			case "FALLOC_FL_KEEP_SIZE":
+			case "FALLOC_FL_KEEP_SIZE|FALLOC_FL_ZERO_RANGE":
+				op.Kind = vfs.Renew
+			default:
 				lines = append(lines, "bypass "+c.text)
 				continue
 			}
