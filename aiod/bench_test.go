@@ -113,6 +113,8 @@ func BenchmarkRatios(b *testing.B) {
 		{name: "write+fsync16K/direct", n: 10, run: durable(direct.WriteAt, direct.Sync)},
 		{name: "write+fsync16K/ABI2", n: 10, run: durable(one.WriteAt, one.Sync)},
 		{name: "write+fsync16K/native", n: 10, run: durable(native.WriteAt, native.Sync)},
+		{name: "WriteSync16K/ABI2", n: 10, run: durable(one.WriteSync, func() error { return nil })},
+		{name: "WriteSync16K/native", n: 10, run: durable(native.WriteSync, func() error { return nil })},
 	}
 	const rounds = 201
 	for b.Loop() {
@@ -152,6 +154,8 @@ func BenchmarkRatios(b *testing.B) {
 	ratio("native-batch32/ABI2-depth8", "read/native/batch32", "read/ABI2/depth8")
 	ratio("durable-rate/direct", "write+fsync16K/direct", "write+fsync16K/ABI2")
 	ratio("durable-native-rate/direct", "write+fsync16K/direct", "write+fsync16K/native")
+	ratio("WriteSync-rate/direct", "write+fsync16K/direct", "WriteSync16K/ABI2")
+	ratio("WriteSync-native-rate/direct", "write+fsync16K/direct", "WriteSync16K/native")
 }
 
 // cell is one way of doing something n times.

@@ -45,6 +45,9 @@ type backend interface {
 type handle interface {
 	transfer(ctx context.Context, write bool, blocks []Block) error
 	sync(ctx context.Context, dataOnly bool) error
+	// writeSync writes and syncs; if it returns less than len(p) without an
+	// error, the rest is the caller's, and so is the sync.
+	writeSync(ctx context.Context, p []byte, off int64) (n int, writeErr, syncErr error)
 	resetSync(ctx context.Context) error
 	truncate(ctx context.Context, size int64) error
 	stat(ctx context.Context) (*Stat, error)
@@ -273,6 +276,36 @@ func (f *File) transfer(op string, write bool, blocks []Block) error {
 // reached the medium.
 func (f *File) Sync() error { return f.sync(false) }
 
+// WriteSync is WriteAt and then Sync, asked for together: the daemon is woken
+// once, and goes from one to the other by itself.
+func (f *File) WriteSync(p []byte, off int64) (int, error) {
+	if err := f.usable("write"); err != nil {
+		return 0, err
+	}
+	if old := f.state.syncErr.Load(); old != nil {
+		return 0, *old
+	}
+	if off < 0 {
+		return 0, pathError("write", f.name, errors.New("negative offset"))
+	}
+	n, writeErr, syncErr := f.h.writeSync(f.ctx, p, off)
+	if writeErr == nil && n < len(p) { // too long for one request, or cut short
+		var more int
+		more, writeErr = f.WriteAt(p[n:], off+int64(n))
+		if n += more; writeErr == nil {
+			return n, f.Sync()
+		}
+		return n, writeErr
+	}
+	if errors.Is(writeErr, ErrDied) { // perhaps in the sync
+		return n, f.synced(writeErr)
+	}
+	if writeErr != nil {
+		return n, pathError("write", f.name, writeErr)
+	}
+	return n, f.synced(syncErr)
+}
+
 // SyncData makes the bytes and the length durable (fdatasync; in compatible
 // mode, which has none, fsync).
 func (f *File) SyncData() error { return f.sync(true) }
@@ -284,7 +317,12 @@ func (f *File) sync(dataOnly bool) error {
 	if old := f.state.syncErr.Load(); old != nil {
 		return *old
 	}
-	err := pathError("sync", f.name, f.h.sync(f.ctx, dataOnly))
+	return f.synced(f.h.sync(f.ctx, dataOnly))
+}
+
+// synced makes a failure stay.
+func (f *File) synced(err error) error {
+	err = pathError("sync", f.name, err)
 	if err != nil {
 		f.state.syncErr.CompareAndSwap(nil, &err)
 	}

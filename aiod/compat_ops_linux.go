@@ -175,6 +175,48 @@ func (f *compatFile) ask(ctx context.Context, op Op, arg uint64) error {
 
 func (f *compatFile) sync(ctx context.Context, _ bool) error { return f.ask(ctx, OpFsync, 0) }
 
+// writeSync sends both requests in one message: a daemon carries out what comes
+// by one way in order.
+func (f *compatFile) writeSync(ctx context.Context, p []byte, off int64) (n int, writeErr, syncErr error) {
+	if len(p) == 0 {
+		return 0, nil, f.sync(ctx, false)
+	}
+	if len(p) > maxBlock {
+		return 0, nil, nil
+	}
+	w, err := f.c.begin(ctx, OpWrite, fhopSize, len(p))
+	if err != nil {
+		return 0, err, nil
+	}
+	at, ok := f.c.arena.tryAlloc(fhopSize, 0)
+	if !ok {
+		w.free()
+		return 0, nil, nil
+	}
+	w.transfers(f, p, off)
+	copy(w.extra(), p)
+	s := call{c: f.c, sizes: [2]int{fhopSize, 0}, at: at}
+	wire, _ := f.c.opts.ABI.encode(OpFsync)
+	clear(s.mem())
+	s.setOp(wire)
+	s.put(offFH, f.file)
+	b := newBatch(nil)
+	b.calls = append(b.calls, w, s)
+	if err := f.d.runBatch(ctx, b); err != nil {
+		return 0, err, nil
+	}
+	defer batches.Put(b)
+	defer b.free()
+	if err := w.err(); err != nil {
+		return 0, err, nil
+	}
+	done := w.get(offLen)
+	if done > uint64(len(p)) {
+		return 0, fmt.Errorf("%w: write of %d bytes did %d", ErrProtocol, len(p), done), nil
+	}
+	return int(done), nil, s.err()
+}
+
 // resetSync has nothing to do: the protocol's servers remember no failure.
 func (f *compatFile) resetSync(context.Context) error { return nil }
 
@@ -246,10 +288,7 @@ func (f *compatFile) wave(ctx context.Context, write bool, pieces []piece) (int,
 			break
 		}
 		k.setOp(wire)
-		k.put(offFH, f.file)
-		k.put(offPos, uint64(pieces[i].off))
-		k.put(offBuf, k.at[1])
-		k.put(offLen, uint64(n))
+		k.transfers(f, pieces[i].buf, pieces[i].off)
 		if write {
 			copy(k.extra(), pieces[i].buf)
 		}
@@ -275,6 +314,14 @@ func (f *compatFile) wave(ctx context.Context, write bool, pieces []piece) (int,
 		}
 	}
 	return len(b.calls), nil
+}
+
+// transfers makes k ask for p at off of f, by way of the room beside it.
+func (k *call) transfers(f *compatFile, p []byte, off int64) {
+	k.put(offFH, f.file)
+	k.put(offPos, uint64(off))
+	k.put(offBuf, k.at[1])
+	k.put(offLen, uint64(len(p)))
 }
 
 // list reads a directory, all of it in one life of one daemon: the position in

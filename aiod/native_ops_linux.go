@@ -181,6 +181,41 @@ func (f *nativeFile) sync(ctx context.Context, dataOnly bool) error {
 	return f.ask(ctx, Submission{Op: uint32(op)})
 }
 
+// writeSync is a sequence of two steps that the caller waits for.
+func (f *nativeFile) writeSync(ctx context.Context, p []byte, off int64) (n int, writeErr, syncErr error) {
+	const steps = 2 * submissionSize
+	if len(p) > nativeMaxBlock-steps {
+		return 0, nil, nil
+	}
+	l, h, err := f.at()
+	if err != nil {
+		return 0, err, nil
+	}
+	at, err := l.arena.alloc(ctx, steps+len(p), 0)
+	if err != nil {
+		return 0, err, nil
+	}
+	data := l.view.Bytes()[dataAt+at[0]:]
+	write := Submission{Op: uint32(nativeWrite), Handle: h, Off: off, Buf: at[0] + steps, Len: uint64(len(p))}
+	write.encode(data)
+	sync := Submission{Op: uint32(nativeSync), Handle: h}
+	sync.encode(data[submissionSize:])
+	copy(data[steps:], p)
+	g := l.group(true)
+	g.subs = append(g.subs, Submission{Op: uint32(nativeSequence), Buf: at[0], Len: steps})
+	if err := g.run(ctx); err != nil {
+		return 0, err, nil
+	}
+	defer g.done()
+	if c := g.outcomes[0]; c.errno == 0 {
+		return len(p), nil, nil
+	} else if c.result == 1 {
+		return len(p), nil, c.err()
+	} else {
+		return 0, c.err(), nil
+	}
+}
+
 func (f *nativeFile) resetSync(ctx context.Context) error {
 	return f.ask(ctx, Submission{Op: uint32(nativeReset)})
 }

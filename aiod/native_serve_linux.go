@@ -131,10 +131,6 @@ func (s *nativeServer) serve(workers int) error {
 	return err
 }
 
-// spins is how often a worker or leader looks at the ring before it sleeps:
-// for a few microseconds, about what going to sleep and waking up cost.
-const spins = 2500
-
 // take copies the next submission, calling idle before it waits for one. False
 // means that there will be none.
 func (s *nativeServer) take(b *[submissionSize]byte, idle func()) bool {
@@ -177,7 +173,7 @@ func (s *nativeServer) await(idle func()) {
 	tail, bell := s.view.Uint32(wordSQTail), s.view.Uint32(wordSQBell)
 	work := false
 	if spin {
-		work = s.spin.wait(spins, func() bool { return tail.Load() != head })
+		work = s.spin.wait(func() bool { return tail.Load() != head })
 	}
 	s.mu.Lock()
 	if spin {

@@ -82,7 +82,7 @@ func (r *ringChannel) send(requests []uint64) error {
 
 func (r *ringChannel) receive(replies []uint64) (int, error) {
 	tail, bell := r.view.Uint32(wordCQTail), r.view.Uint32(wordCQBell)
-	if r.spin.wait(spins, func() bool { return tail.Load() != r.head }) {
+	if r.spin.wait(func() bool { return tail.Load() != r.head }) {
 		return r.consume(replies)
 	}
 	for {

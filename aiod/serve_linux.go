@@ -169,17 +169,23 @@ func (s *server) serveSocket() error {
 func (s *server) answer(buf []byte) int {
 	whole := len(buf) / msgSize * msgSize
 	replied := 0
+	var last Request
 	for done := 0; done < whole; {
 		// The client can cut the shared file short at any moment.
 		err := mapping.Guarded(s.view.Bytes(), func() error {
 			for ; done < whole; done += msgSize {
 				r, err := DecodeRequest(s.abi, s.view.Bytes(), binary.LittleEndian.Uint64(buf[done:]))
 				// Replies wait for each other only as long as nothing can block.
-				if done > replied && (err != nil || !r.quick() || s.slow.Load()) {
-					s.reply(buf[replied:done])
-					replied = done
+				ready := done
+				if r.completes(&last) {
+					ready -= msgSize
+				}
+				if ready > replied && (err != nil || !r.quick() || s.slow.Load()) {
+					s.reply(buf[replied:ready])
+					replied = ready
 				}
 				s.perform(&r, err)
+				last = r
 			}
 			return nil
 		})
@@ -198,6 +204,12 @@ func (r *Request) quick() bool {
 		return true
 	}
 	return false
+}
+
+// completes reports whether r is the sync of a write that came with it: who
+// asks for both at once waits for both, and needs to be woken once only.
+func (r *Request) completes(write *Request) bool {
+	return r.Op == OpFsync && write.Op == OpWrite && r.FH == write.FH
 }
 
 // reply echoes messages. A client that is gone gets none; its requests are
