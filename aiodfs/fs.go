@@ -124,4 +124,6 @@ type lock struct {
 
 type local = vfs.Lock // under a name that is not a method's
 
-func (l *lock) Close() error { return l.f.Close() }
+// Close unlocks first: a child of this process that is between its fork and its
+// exec shares the descriptor, and the daemon closes its own a moment later.
+func (l *lock) Close() error { return errors.Join(l.Unlock(0), l.Unlock(1), l.f.Close()) }
