@@ -144,6 +144,9 @@ func (m *pagemap) highest(lo, hi int, wanted func(page int) bool) (int, error) {
 	var private []int
 	var err error
 	for n := m.window(); lo < hi; hi -= n {
+		if m != nil && m.scanner != nil {
+			n *= 2 // a scan costs nothing where there is nothing
+		}
 		if private, err = m.chunk(private[:0], max(lo, hi-n), hi); err != nil {
 			return -1, err
 		}
@@ -157,7 +160,7 @@ func (m *pagemap) highest(lo, hi int, wanted func(page int) bool) (int, error) {
 }
 
 // chunk appends the private pages of [lo, hi), which is no longer than the
-// window.
+// window if the tables are read.
 func (m *pagemap) chunk(dst []int, lo, hi int) ([]int, error) {
 	if m == nil {
 		for p := lo; p < hi; p++ {

@@ -90,7 +90,7 @@ func (s *scanner) close() {
 // reported.
 func (s *scanner) scan(q query, lo, hi int, visit func(lo, hi int, is uint64)) error {
 	for lo < hi {
-		next, err := s.ask(q, lo, hi, s.room, visit)
+		next, err := s.ask(q, lo, hi, 0, visit)
 		if err != nil {
 			return err
 		}
@@ -102,14 +102,15 @@ func (s *scanner) scan(q query, lo, hi int, visit func(lo, hi int, is uint64)) e
 	return nil
 }
 
-// ask is scan for the first few runs. It returns where it ended.
-func (s *scanner) ask(q query, lo, hi, few int, visit func(lo, hi int, is uint64)) (next int, err error) {
+// ask is one call of scan, for no more than most parts; 0 is as many as can be
+// reported. It returns where it ended.
+func (s *scanner) ask(q query, lo, hi, most int, visit func(lo, hi int, is uint64)) (next int, err error) {
 	base, size := uint64(s.region.Base()), uint64(mapping.SystemPage())
 	arg := scanArg{
 		size:  uint64(unsafe.Sizeof(scanArg{})),
 		flags: q.flags,
 		start: base + uint64(lo)*size, end: base + uint64(hi)*size,
-		vec: uint64(s.found.Base()), vecLen: uint64(few),
+		vec: uint64(s.found.Base()), vecLen: uint64(s.room), maxPages: uint64(most),
 		inverted: q.absent, mask: q.mask, anyOf: q.either, returned: q.tell,
 	}
 	n, _, errno := unix.Syscall(unix.SYS_IOCTL, s.file.Fd(), pagemapScan, uintptr(unsafe.Pointer(&arg)))

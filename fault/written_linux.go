@@ -16,7 +16,8 @@ var (
 
 const (
 	// hintEvery bounds how many calls for single runs are cheaper than one for
-	// the whole arena: one in so many pages.
+	// the whole arena: one in so many pages. Whole pages that were never
+	// touched make more than that soon, and are passed over faster by isTouched.
 	hintEvery = 128
 	// askApart is how many parts between two runs are cheaper to ask about
 	// than to leave out.
@@ -103,15 +104,15 @@ func (w *written) take(limit, mapped int, visit func(lo, hi int, zero bool)) err
 }
 
 // hint returns runs that hold everything that is written: a few if they are
-// few, else all.
+// few, then all that is left.
 func (w *written) hint(limit int) ([]partRun, error) {
 	var few []partRun
-	most := min(w.scanner.room, max(1, limit/(hintEvery*parts())))
+	most := max(1, limit/(hintEvery*parts()))
 	next, err := w.scanner.ask(isUnarmed, 0, limit, most, func(lo, hi int, _ uint64) {
 		few = append(few, partRun{lo, hi})
 	})
 	if next < limit {
-		few = append(few[:0], partRun{0, limit})
+		few = append(few, partRun{next, limit})
 	}
 	return few, err
 }

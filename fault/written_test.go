@@ -38,27 +38,30 @@ func TestUffdAsksAboutTheUnknown(t *testing.T) {
 	e.Mark([]int{5, 6, 8, 100}) // for the fixture's own check
 }
 
-// TestUffdHint: few runs are asked for one by one, many at once. Either way
-// all are found.
+// TestUffdHint: few parts are asked for one by one, what lies behind a few all
+// at once. Either way all are found.
 func TestUffdHint(t *testing.T) {
-	e := newEngine(t, way{kind: Uffd}, 8*hintEvery, 2*hintEvery, false)
-	e.store(span(0, 8*hintEvery)...)
-	e.checkpoint(8 * hintEvery)
-	e.checkpoint(8 * hintEvery)
+	const pages, most = 8 * hintEvery, 8
+	e := newEngine(t, way{kind: Uffd}, pages, pages/4, false)
+	e.store(span(0, pages)...)
+	e.checkpoint(pages)
+	e.checkpoint(pages)
 	for n := range 12 {
 		var want []int
 		for i := range n {
 			want = append(want, 5+i*80)
 		}
 		e.store(want...)
-		few, err := e.tracker.(*uffd).written.hint(8 * hintEvery * parts())
+		few, err := e.tracker.(*uffd).written.hint(pages * parts())
 		if err != nil {
 			t.Fatal(err)
 		}
-		all := len(few) == 1 && few[0] == partRun{0, 8 * hintEvery * parts()}
-		if n < 8 && len(few) != n || n > 8 && !all {
+		switch all := n > 0 && few[len(few)-1].hi == pages*parts(); {
+		case n < most && (all || len(few) != n):
+			t.Fatalf("%d pages stored to: hint %v", n, few)
+		case n > most && (!all || len(few) != most+1):
 			t.Fatalf("%d pages stored to: hint %v", n, few)
 		}
-		mustBe(t, "stored", e.checkpoint(8*hintEvery), want...)
+		mustBe(t, "stored", e.checkpoint(pages), want...)
 	}
 }
