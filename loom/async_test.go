@@ -36,7 +36,7 @@ func TestAsyncFailureIsReported(t *testing.T) {
 	for name, report := range next {
 		for _, kind := range []fault.Kind{fault.Auto, fault.Mprotect} {
 			t.Run(name+"/"+string(kind), func(t *testing.T) {
-				dir, opts := t.TempDir(), &loom.Options{Size: 1 << 20, Tracker: kind}
+				dir, opts := t.TempDir(), &loom.Options{Tracker: kind}
 				bad := &switchable{err: syscall.EIO, kind: vfs.Sync, name: "memory.bin"}
 				opts.FS = errorfs.New(vfs.OS, bad)
 				var mu sync.Mutex
