@@ -68,6 +68,7 @@ type Arena struct {
 	moves   uint64     // slot.moves when the protections were last put right
 
 	rebuilds atomic.Uint64
+	compared atomic.Uint64
 }
 
 // Open begins to track stores into the region: every page counts as clean,
@@ -157,6 +158,7 @@ type Stats struct {
 	Overflows  uint64 // times it ran into the limit of memory areas and opened all pages
 	GuardMoves uint64 // guard pages it moved
 	Rebuilds   uint64 // times that uffd began anew and compared, after an error or a lost registration
+	Compared   uint64 // times that it compared because it could not begin anew
 }
 
 // Stats returns the counts so far. They are read one by one while the program
@@ -167,5 +169,6 @@ func (a *Arena) Stats() Stats {
 		Overflows:  a.slot.overflows.Load(),
 		GuardMoves: a.slot.moves.Load(),
 		Rebuilds:   a.rebuilds.Load(),
+		Compared:   a.compared.Load(),
 	}
 }

@@ -28,7 +28,8 @@
 // takes 2 MiB of page tables per GiB, so those above 256 GiB are left to
 // mprotect; in a private one, nothing that grows with the reservation. It is
 // told about new mappings by Forget. Should a part of the arena be mapped over
-// without, the next Collect that comes to it registers anew and compares.
+// without, the next Collect that comes to it registers anew and compares. While
+// that is refused, each Collect compares all private pages.
 //
 // That limit, vm.max_map_count, is met by mprotect at about 32,750 scattered
 // dirty pages by default. The handler then opens the whole arena, and the next

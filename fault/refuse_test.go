@@ -75,8 +75,9 @@ func refused() {
 	tracks(cow, Cow)
 	// The arena that was scanned until now does not lose a store either.
 	first.store(9)
-	if _, err := first.Collect(nil, arenaPages); !errors.Is(err, syscall.ENOTTY) {
-		must(fmt.Errorf("collected without a scan: %v", err))
+	mustBe(first.t, "without a scan", first.checkpoint(arenaPages), 9)
+	if first.Stats().Compared == 0 {
+		must(errors.New("the scan was not refused to the first arena"))
 	}
 
 	// A container.

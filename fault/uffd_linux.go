@@ -22,7 +22,9 @@ const maxSharedUffd = 256 << 30
 //
 // A scan that fails may have protected pages without reporting them. Then
 // everything is registered anew, which makes the kernel report every page that
-// was ever stored to, and these are compared.
+// was ever stored to, and these are compared. If that is not possible either,
+// as without a descriptor to be had, each Collect compares all private pages,
+// until it is.
 type uffd struct {
 	a       *Arena
 	fault   userfault
@@ -121,7 +123,9 @@ func (u *uffd) arm(lo, hi int) error {
 
 func (u *uffd) collect(dst []int, limit int) ([]int, error) {
 	if err := u.certainly(func() error { return u.gather(limit) }); err != nil {
-		return dst, err
+		if err := u.compare(limit); err != nil {
+			return dst, err
+		}
 	}
 	u.suspect = max(u.suspect, limit)
 	return u.dirty.take(dst, limit, u.a.slot.guardPage()), nil
@@ -146,6 +150,37 @@ func (u *uffd) gather(limit int) error {
 			}
 		})
 	})
+}
+
+// compare puts what differs into the dirty set, while the kernel can not be
+// made to note stores.
+func (u *uffd) compare(limit int) error {
+	u.a.compared.Add(1)
+	g := u.a.slot.guardPage()
+	return u.a.readable(func() (err error) {
+		for _, m := range append(u.untracked(), nil) {
+			err = m.ascend(0, limit, func(p int) {
+				if p == g || u.a.differs(p) {
+					u.dirty.add(p, p+1)
+				}
+			})
+			if err == nil {
+				break
+			}
+		}
+		return err
+	})
+}
+
+// untracked returns what tells pages that can differ without a registration,
+// the best first.
+func (u *uffd) untracked() []*pagemap {
+	if u.a.shared {
+		return []*pagemap{nil}
+	}
+	scanned, read := *u.tables, *u.tables
+	scanned.wanted, read.scanner = isPrivate, nil
+	return []*pagemap{&scanned, &read}
 }
 
 // certainly runs f, which scans, and after an error once more on a new
@@ -192,13 +227,18 @@ func (u *uffd) highest() (int, error) {
 		found, err = u.a.highestDiffering(u.tables, max(top, u.a.ref.Pages()))
 		return err
 	})
+	for _, m := range u.untracked() {
+		if err == nil {
+			break
+		}
+		found, err = u.a.highestDiffering(m, max(top, u.a.ref.Pages()))
+	}
 	return max(top, found), err
 }
 
 func (u *uffd) forget(lo, hi int) error {
-	if err := u.arm(lo, hi); err != nil {
-		u.lost = true
-		return err
+	if u.arm(lo, hi) != nil {
+		u.lost = true // everything will be compared, these pages too
 	}
 	u.dirty.remove(lo, hi)
 	return nil
