@@ -1,7 +1,6 @@
 package mapping
 
 import (
-	"fmt"
 	"sync/atomic"
 	"unsafe"
 )
@@ -13,7 +12,7 @@ import (
 // wait for a cache line that a peer has.
 func (v *View) ReleaseUint64(off int, x uint64) {
 	if !v.holds(off, 8) {
-		panicWord(off, 8, len(v.mem))
+		panic(wordError{off, 8, len(v.mem)})
 	}
 	releaseUint64((*uint64)(unsafe.Pointer(unsafe.SliceData(v.mem[off:]))), x)
 }
@@ -22,7 +21,7 @@ func (v *View) ReleaseUint64(off int, x uint64) {
 // Bytes beside the word are not written.
 func (v *View) ReleaseUint16(off int, x uint16) {
 	if !v.holds(off, 2) {
-		panicWord(off, 2, len(v.mem))
+		panic(wordError{off, 2, len(v.mem)})
 	}
 	releaseUint16((*uint16)(unsafe.Pointer(unsafe.SliceData(v.mem[off:]))), x)
 }
@@ -34,19 +33,8 @@ func (v *View) ReleaseUint16(off int, x uint16) {
 func (v *View) LoadUint16(off int) uint16 {
 	at := off &^ 3
 	if off&1 != 0 || !v.holds(at, 4) {
-		panicWord(off, 2, len(v.mem))
+		panic(wordError{off, 2, len(v.mem)})
 	}
 	word := (*uint32)(unsafe.Pointer(unsafe.SliceData(v.mem[at:])))
 	return uint16(atomic.LoadUint32(word) >> (8 * (off & 2)))
-}
-
-// holds is mustHold for a constant n, a power of two: small enough to become
-// part of its caller.
-func (v *View) holds(off, n int) bool {
-	return off >= 0 && off <= len(v.mem)-n && off&(n-1) == 0
-}
-
-//go:noinline
-func panicWord(off, n, length int) {
-	panic(fmt.Sprintf("mapping: no aligned %d-byte word at %d of %d bytes", n, off, length))
 }

@@ -41,21 +41,33 @@ func (v *View) Bytes() []byte { return v.mem }
 // view: offsets are the caller's constants or already validated, so anything
 // else is a broken invariant and panics.
 func (v *View) Uint32(off int) *atomic.Uint32 {
-	v.mustHold(off, 4)
+	if !v.holds(off, 4) {
+		panic(wordError{off, 4, len(v.mem)})
+	}
 	return (*atomic.Uint32)(unsafe.Pointer(&v.mem[off]))
 }
 
 // Uint64 returns the word at off, which must be a multiple of 8 inside the
 // view; anything else panics.
 func (v *View) Uint64(off int) *atomic.Uint64 {
-	v.mustHold(off, 8)
+	if !v.holds(off, 8) {
+		panic(wordError{off, 8, len(v.mem)})
+	}
 	return (*atomic.Uint64)(unsafe.Pointer(&v.mem[off]))
 }
 
-func (v *View) mustHold(off, n int) {
-	if off < 0 || off > len(v.mem)-n || off%n != 0 {
-		panic(fmt.Sprintf("mapping: no aligned %d-byte word at %d of %d bytes", n, off, len(v.mem)))
-	}
+// holds reports whether the view has an aligned word of n bytes, a power of
+// two, at off.
+func (v *View) holds(off, n int) bool {
+	return off >= 0 && off <= len(v.mem)-n && off&(n-1) == 0
+}
+
+// wordError is what a word outside a view panics with: a value, because a
+// call would keep Uint32 and its like from being inlined.
+type wordError struct{ off, size, length int }
+
+func (e wordError) Error() string {
+	return fmt.Sprintf("mapping: no aligned %d-byte word at %d of %d bytes", e.size, e.off, e.length)
 }
 
 // Close unmaps a file view. Closing a heap view, or closing twice, does nothing.
