@@ -73,7 +73,10 @@ func (c *ClockErrorBound) absurdAge(mono int64) error {
 // reading. Time.Add would do, at more than the cost of all the rest of Now.
 func around(real time.Time, half int64) (earliest, latest time.Time) {
 	sec, nsec := real.Unix(), int64(real.Nanosecond())
-	halfSec, halfNsec := half/second, half%second
+	halfSec, halfNsec := int64(0), half
+	if half >= second { // seldom, and a division is slow
+		halfSec, halfNsec = half/second, half%second
+	}
 	return time.Unix(sec-halfSec, nsec-halfNsec).UTC(), time.Unix(sec+halfSec, nsec+halfNsec).UTC()
 }
 

@@ -45,17 +45,13 @@ type lastGood struct {
 	c   ClockErrorBound
 }
 
-// keep is called for every reading and must cost nothing while nothing
-// changes. The key tells one record from the next; a collision after 32,767
+// key tells one record from the next. That it may come round after 32,767
 // updates only makes the fallback older.
-func (l *lastGood) keep(c *ClockErrorBound) {
-	key := uint64(joinVergen(c.Version, c.Generation))<<32 | uint64(uint32(c.AsOf.Nsec))
-	if l.key.Load() != key {
-		l.replace(key, c)
-	}
+func (c *ClockErrorBound) key() uint64 {
+	return uint64(joinVergen(c.Version, c.Generation))<<32 | uint64(uint32(c.AsOf.Nsec))
 }
 
-func (l *lastGood) replace(key uint64, c *ClockErrorBound) {
+func (l *lastGood) keep(key uint64, c *ClockErrorBound) {
 	if l.mu.TryLock() { // else somebody else is keeping a record as new
 		l.c = *c
 		l.key.Store(key)
@@ -86,7 +82,10 @@ func (l *lastGood) get(c *ClockErrorBound) bool {
 func (r *Reader) Now() (b Bound, err error) {
 	var c ClockErrorBound
 	if err = r.Snapshot(&c); err == nil {
-		r.last.keep(&c)
+		// Every reading comes here, and hardly any has a new record.
+		if key := c.key(); r.last.key.Load() != key {
+			r.last.keep(key, &c)
+		}
 	} else if !errors.Is(err, ErrNotInitialized) || !r.last.get(&c) {
 		return b, err
 	}

@@ -139,17 +139,15 @@ func (r *Reader) Snapshot(c *ClockErrorBound) error {
 	}
 	if !r.unguarded {
 		if s.guarded(c) {
-			runtime.KeepAlive(s)
 			return nil
 		}
 		return r.snapshotSlow(c)
 	}
 	l := s.shared
-	if l.vergen.Load() == joinVergen(c.Version, c.Generation) {
-		if l.sameTimes(c) && l.sameBound(c) {
-			runtime.KeepAlive(s)
-			return nil
-		}
+	vg := l.vergen.Load()
+	if vg == joinVergen(c.Version, c.Generation) && l.rest(c)|l.times(c)|uint64(vg^l.vergen.Load()) == 0 {
+		runtime.KeepAlive(s)
+		return nil
 	}
 	if l.fetch(c) {
 		runtime.KeepAlive(s)

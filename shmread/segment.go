@@ -64,17 +64,29 @@ func newSegment(view *mapping.View, h header) *segment {
 	return &segment{header: h, version: version(h.vergen), view: view, shared: mapping.Overlay[layout](view, 0)}
 }
 
-// sameTimes and sameBound compare a version 2 record, word by word, with what
-// c holds. They are two so that the compiler can inline them.
-func (l *layout) sameTimes(c *ClockErrorBound) bool {
-	return (l.body[0].Load()^uint64(c.AsOf.Sec))|(l.body[1].Load()^uint64(c.AsOf.Nsec))|
-		(l.body[2].Load()^uint64(c.VoidAfter.Sec))|(l.body[3].Load()^uint64(c.VoidAfter.Nsec)) == 0
+// A record is the one that c holds if, in this order, the generation, rest,
+// times and the generation again say so: joinVergen(c), 0, 0, the same.
+//
+// The generation alone can not: it comes round after 32,767 updates, which
+// take a fast writer a millisecond. Nor can any few words beside it: the
+// original's daemon leaves as_of, and with it the bound, as they are while it
+// is not synchronised, and its status or marker changes all the same. So each
+// word is compared. The generation is looked at before and after, or words of
+// two updates could pass for an old record. As_of comes last of the words:
+// where it only moves forward and is c's now, it has been c's all the time,
+// were it 32,767 updates.
+//
+// rest and times are two, and return a difference instead of a bool, for the
+// compiler: it inlines them, and makes straight code of them.
+func (l *layout) rest(c *ClockErrorBound) uint64 {
+	return (l.body[4].Load() ^ uint64(c.BoundNsec)) | (l.body[5].Load() ^ c.DisruptionMarker) |
+		(l.body[6].Load() ^ (uint64(c.MaxDriftPPB) | uint64(uint32(c.Status))<<32)) |
+		uint64(byte(l.body[7].Load())^flag(c.DisruptionSupport))
 }
 
-func (l *layout) sameBound(c *ClockErrorBound) bool {
-	return (l.body[4].Load()^uint64(c.BoundNsec))|(l.body[5].Load()^c.DisruptionMarker)|
-		(l.body[6].Load()^(uint64(c.MaxDriftPPB)|uint64(uint32(c.Status))<<32)) == 0 &&
-		byte(l.body[7].Load()) == flag(c.DisruptionSupport)
+func (l *layout) times(c *ClockErrorBound) uint64 {
+	return (l.body[2].Load() ^ uint64(c.VoidAfter.Sec)) | (l.body[3].Load() ^ uint64(c.VoidAfter.Nsec)) |
+		(l.body[0].Load() ^ uint64(c.AsOf.Sec)) | (l.body[1].Load() ^ uint64(c.AsOf.Nsec))
 }
 
 func flag(b bool) byte {
@@ -121,31 +133,36 @@ func (l *layout) fetch(c *ClockErrorBound) bool {
 	return true
 }
 
-// guarded is sameTimes, sameBound and fetch for a file that may be cut short
-// under the reader. It reports false for a fault.
+// guarded is the rest of Snapshot for a file that may be cut short under the
+// reader. It reports false for a fault.
+//
+// Its three calls are what the protection costs. Restoring the goroutine's
+// setting as a constant, instead of as the value that was there, keeps one
+// read from waiting for the one before. The deferred function keeps s alive.
 func (s *segment) guarded(c *ClockErrorBound) (ok bool) {
-	old := debug.SetPanicOnFault(true)
-	done := false
+	on := debug.SetPanicOnFault(true)
 	defer func() {
-		if done {
-			return
+		if !on {
+			debug.SetPanicOnFault(false)
 		}
-		debug.SetPanicOnFault(old)
-		if r := recover(); r != nil {
-			if _, inside := mapping.FaultOffset(s.view.Bytes(), r); !inside {
-				panic(r)
-			}
+		if !ok {
+			s.caught(recover())
 		}
 	}()
 	l := s.shared
-	if l.vergen.Load() == joinVergen(c.Version, c.Generation) && l.sameTimes(c) && l.sameBound(c) {
-		ok = true
-	} else {
-		ok = l.fetch(c)
-	}
-	done = true
-	debug.SetPanicOnFault(old)
+	vg := l.vergen.Load()
+	ok = vg == joinVergen(c.Version, c.Generation) && l.rest(c)|l.times(c)|uint64(vg^l.vergen.Load()) == 0 || l.fetch(c)
 	return ok
+}
+
+// caught panics on with everything that is not a fault of this segment.
+func (s *segment) caught(recovered any) {
+	if recovered == nil {
+		return
+	}
+	if _, inside := mapping.FaultOffset(s.view.Bytes(), recovered); !inside {
+		panic(recovered)
+	}
 }
 
 // read reads the record of any supported version into c, which it leaves alone
