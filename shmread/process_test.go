@@ -16,6 +16,10 @@ import (
 
 // play is what a second process of a test does.
 func play(role string, args []string) int {
+	if role == "stepped" {
+		fmt.Fprintln(os.Stderr, readStepped(args[0], args[1] == "true"))
+		return 1
+	}
 	w, err := Create(args[0])
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
