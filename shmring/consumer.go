@@ -61,9 +61,16 @@ func (c *Consumer) Pop(ctx context.Context, buf []byte) (n int, err error) {
 // and ends have room. ErrShortBuffer: the first message does not fit.
 func (c *Consumer) PopBatch(ctx context.Context, buf []byte, ends []int) (n int, err error) {
 	defer c.leave(debug.SetPanicOnFault(true), &err)
+	if err := c.usable(); err != nil {
+		return 0, err
+	}
 	at := 0
 	for n < len(ends) {
-		length, err := c.copyNext(buf[at:])
+		length, ok := c.get(buf[at:])
+		var err error
+		if !ok {
+			length, err = c.copyNext(buf[at:])
+		}
 		switch {
 		case err == nil:
 			at += length
@@ -132,6 +139,12 @@ func (c *Consumer) take(buf []byte) (int, error) {
 
 // copyNext copies the next message and skips it.
 func (c *Consumer) copyNext(buf []byte) (int, error) {
+	if err := c.usable(); err != nil {
+		return 0, err
+	}
+	if n, ok := c.get(buf); ok {
+		return n, nil
+	}
 	head, tail, slot, err := c.message()
 	if err != nil {
 		return 0, err

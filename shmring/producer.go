@@ -69,10 +69,15 @@ func (p *Producer) Push(ctx context.Context, message []byte) (err error) {
 func (p *Producer) PushBatch(ctx context.Context, messages [][]byte) (n int, err error) {
 	defer p.leave(debug.SetPanicOnFault(true), &err)
 	for n < len(messages) {
+		if err = p.usable(); err != nil {
+			return n, err
+		}
 		added := 0
 		for _, message := range messages[n:] {
-			if err = p.add(message); err != nil {
-				break
+			if !p.put(message) {
+				if err = p.add(message); err != nil {
+					break
+				}
 			}
 			added++
 			if distance(p.push, p.writer.end) >= portion {
@@ -182,6 +187,12 @@ func (p *Producer) Drain(ctx context.Context) (err error) {
 
 // add reserves a record and fills it.
 func (p *Producer) add(message []byte) error {
+	if err := p.usable(); err != nil {
+		return err
+	}
+	if p.put(message) {
+		return nil
+	}
 	head, tail, err := p.take(dataMark, len(message))
 	if err != nil {
 		return err

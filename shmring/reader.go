@@ -81,6 +81,23 @@ func (r *reader) peek() (k kind, head, tail []byte, slot uint32, err error) {
 	}
 }
 
+// get copies the next record into buf and skips it, if it is data in one piece
+// that fits, covered by what is known of the peer's offset. That is nearly
+// always so, and takes one call; peek does the rest, and says what is wrong.
+func (r *reader) get(buf []byte) (n int, ok bool) {
+	length := loadLength(r.view, r.next)
+	slot, at := slotSize(length), r.next+lengthSize
+	if length < markSize || slot > distance(r.next, r.push) || at+length > capacity {
+		return 0, false
+	}
+	b := r.buffer[at : at+length]
+	if binary.LittleEndian.Uint32(b) != dataMark || len(b)-markSize > len(buf) {
+		return 0, false
+	}
+	r.skip(slot)
+	return copy(buf, b[markSize:]), true
+}
+
 // record takes the record of length bytes at off apart.
 func record(buffer []byte, off, length uint32) (mark uint32, head, tail []byte) {
 	at := off + lengthSize

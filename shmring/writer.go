@@ -116,6 +116,27 @@ func (w *writer) reserve(mark, n uint32) (head, tail []byte) {
 	return split(w.buffer, advance(at, markSize), n)
 }
 
+// put reserves a record of data in one piece and fills it, if it fits by what
+// is known of the peer's offset. That is nearly always so, and takes one call;
+// reserve does the rest.
+func (w *writer) put(message []byte) bool {
+	length := markSize + uint32(len(message))
+	slot, at := slotSize(length), w.end
+	if len(message) == 0 || len(message) > MaxMessage || slot > w.free() || at+lengthSize+length > capacity {
+		return false
+	}
+	b := w.buffer[at : at+lengthSize+length]
+	if w.first == 0 {
+		w.first = length // as in reserve
+	} else {
+		binary.LittleEndian.PutUint16(b, uint16(length))
+	}
+	binary.LittleEndian.PutUint32(b[lengthSize:], dataMark)
+	copy(b[lengthSize+markSize:], message)
+	w.end = advance(at, slot)
+	return true
+}
+
 // split returns the n bytes from off on, in two parts where they wrap.
 func split(buffer []byte, off, n uint32) (head, tail []byte) {
 	if rest := capacity - off; n > rest {
