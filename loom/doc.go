@@ -14,9 +14,11 @@
 //
 // Checkpoint, CheckpointAsync, Rollback, Toss, Trim, Unprotect and Close need
 // the program stopped: nobody stores into the arena while they run, except
-// that CheckpointAsync lets it go on as soon as it returns. Loads are always
-// allowed. All methods may be called from any goroutine; those that change the
-// store wait for each other.
+// that CheckpointAsync lets it go on as soon as it returns. Loads are allowed
+// beside them, with two exceptions: Rollback, Toss and Trim replace memory and
+// Close takes it away; and a checkpoint that shrinks the image leaves alone
+// only what is below the new low watermark. All methods may be called from any
+// goroutine; those that change the store wait for each other.
 //
 // # What is kept
 //
