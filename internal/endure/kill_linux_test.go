@@ -50,10 +50,14 @@ func (c *counts) String() string {
 // LOOM_KILL_CYCLES asks for more than the few of every run. LOOM_KILL_SEED and
 // LOOM_KILL_FROM, a batch, go on where the log says an earlier run was.
 func TestKill(t *testing.T) {
-	cycles := variable("LOOM_KILL_CYCLES", 500)
-	if testing.Short() {
-		cycles = 200
+	few := uint64(500)
+	switch {
+	case os.Getenv("LOOM_SOAK") != "":
+		few = 100000
+	case testing.Short():
+		few = 200
 	}
+	cycles := variable("LOOM_KILL_CYCLES", few)
 	seed, first := variable("LOOM_KILL_SEED", uint64(time.Now().UnixNano())), variable("LOOM_KILL_FROM", 0)
 	batches := (cycles + batchCycles - 1) / batchCycles
 	var c counts

@@ -27,6 +27,10 @@ func cells(all []*act) (list []cell) {
 			list = append(list, cell{act: a, call: "pwrite64", fault: "retval=100"}, cell{act: a, call: "pwrite64", fault: "retval=4096"})
 			continue
 		}
+		if a.memory {
+			list = append(list, cell{act: a, call: "mprotect", fault: "error=ENOMEM"})
+			continue
+		}
 		for _, f := range faults {
 			for _, x := range f.faults {
 				list = append(list, cell{act: a, call: f.call, fault: x})
@@ -144,7 +148,7 @@ func pairs(random *rand.Rand, all []*act, n int) (shots []shot) {
 		a := all[random.IntN(len(all))]
 		call := errors[random.IntN(len(errors))]
 		dies := deadly[random.IntN(len(deadly))]
-		if a.lies || a.copies || dies == call {
+		if a.lies || a.memory || a.copies || dies == call {
 			continue
 		}
 		death := fmt.Sprintf("%s:%s:when=%d", dies, kill, 1+random.IntN(6))

@@ -122,9 +122,11 @@ func actsFrom(t *testing.T, r *rig, s starts) []*act {
 			&act{name: start + ", backup", start: s.dirs[start], copies: true,
 				args: func(dir string) []string { return []string{"backup", dir, dir + "-copy"} }, check: checkCopy(refs[0])})
 	}
-	lied := references(t, r, s.dirs["clean"])
+	plain := references(t, r, s.dirs["clean"])
+	all = append(all, &act{name: "clean, run by mprotect", start: s.dirs["clean"], stdin: strings.Repeat("step()\n", lines), memory: true,
+		args: func(dir string) []string { return []string{"run", "--tracker", "mprotect", dir} }, check: checkRun(plain, 1)})
 	all = append(all, &act{name: "clean, run, swallowed", start: s.dirs["clean"], stdin: strings.Repeat("step()\n", lines), lies: true,
-		args: func(dir string) []string { return []string{"run", dir} }, check: checkLied(lied)})
+		args: func(dir string) []string { return []string{"run", dir} }, check: checkLied(plain)})
 	twin := filepath.Join(t.TempDir(), "store")
 	copyStore(t, s.dirs["vere"], twin)
 	imported, err := reopen(twin)
