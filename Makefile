@@ -5,7 +5,7 @@ DIR ?= ./state
 GUEST := guest/node_modules/.package-lock.json
 CC_FOUND := $(shell command -v $${CC:-cc} 2>/dev/null)
 FUZZTIME ?= 5s
-HEAPTESTS := Heap|Async|Unset|AppRecord|InDoubt|FailedApply|OnMemory|CheckpointReopenRollback
+HEAPTESTS := Heap|AsyncFailure|AppRecord|InDoubt|FailedApply|OnMemory
 
 .PHONY: run test soak guest check unit race cross fuzz crash crash-inject crash-kill
 

@@ -34,12 +34,12 @@ func variable(name string, otherwise uint64) uint64 {
 
 // counts are what became of the cycles.
 type counts struct {
-	cycles, silent, checkpoints, creations, backups, refused atomic.Int64
+	cycles, silent, recoveries, checkpoints, creations, backups, refused atomic.Int64
 }
 
 func (c *counts) String() string {
-	return fmt.Sprintf("%d cycles (%d killed before a word, %d stores begun anew), %d checkpoints, %d backups, each whole (%d more of what was not yet a store)",
-		c.cycles.Load(), c.silent.Load(), c.creations.Load(), c.checkpoints.Load(), c.backups.Load(), c.refused.Load())
+	return fmt.Sprintf("%d cycles (%d killed before a word, %d recoveries, %d stores begun anew), %d checkpoints, %d backups, each whole (%d more of what was not yet a store)",
+		c.cycles.Load(), c.silent.Load(), c.recoveries.Load(), c.creations.Load(), c.checkpoints.Load(), c.backups.Load(), c.refused.Load())
 }
 
 // TestKill kills the program again and again: at an operation of chance, or at a
@@ -167,7 +167,11 @@ func cycle(p plan, d death, h *history, c *counts) error {
 		if err != nil {
 			break // a line without its end was not said
 		}
-		epoch, err := strconv.ParseUint(strings.TrimSuffix(line, "\n"), 10, 64)
+		word, action, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
+		if action == string(image.ActionApplied) {
+			c.recoveries.Add(1)
+		}
+		epoch, err := strconv.ParseUint(word, 10, 64)
 		switch {
 		case err != nil:
 			wrong = errors.Join(wrong, fmt.Errorf("the program says %q", line))

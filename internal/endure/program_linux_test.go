@@ -77,7 +77,7 @@ func (d *dying) Inject(errorfs.Op) *errorfs.Fault {
 }
 
 // checkpoints is the program: it opens its store, checks every byte of it, says
-// which epoch it found, and then takes checkpoints and says so. Each line is
+// which epoch it found and how, and then takes checkpoints and says so. Each line is
 // one write, so that what the parent has read was said.
 func checkpoints(p plan) error {
 	o := &loom.Options{Size: arena, VerifyFull: true, PatchKeep: 1 << 20}
@@ -99,7 +99,7 @@ func checkpoints(p plan) error {
 	if app := l.AppRecord(); epoch > 0 && (len(app) != 8 || binary.LittleEndian.Uint64(app) != epoch) {
 		return fmt.Errorf("application record %x at epoch %d", app, epoch)
 	}
-	fmt.Println(epoch)
+	fmt.Println(epoch, l.Report().Action)
 	advance := func() error {
 		epoch++
 		if err := l.SetWatermarks(int64(s.pages(epoch)*pageSize), arena); err != nil {

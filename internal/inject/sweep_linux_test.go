@@ -243,6 +243,9 @@ func parallel[T any](items []T, do func(T)) {
 func (y *tally) report(name, figures string) error {
 	var b strings.Builder
 	b.WriteString("# Injected errors and kills\n\nWritten by `make crash-inject`. " + figures + "\n\n" +
+		"Outcomes: *mended*, nothing was lost and nobody had to be told; *noted*, a checkpoint failed, the run said so and saved it with the next;\n" +
+		"*reported*, the command failed with the exit code of the class; *in doubt*, the record may be durable, and was (new state) or was not (old);\n" +
+		"*damage found* and *exact*, of writes that the kernel swallowed. Behind each the store opened in the state it had to be in.\n\n" +
 		"| start, command | call | fault | injections | outcomes |\n|---|---|---|---|---|\n")
 	var keys []cell
 	for c := range y.cells {
@@ -257,7 +260,7 @@ func (y *tally) report(name, figures string) error {
 			verdicts = append(verdicts, fmt.Sprintf("%s %d", v, k))
 		}
 		slices.Sort(verdicts)
-		f := strings.NewReplacer("error=", "", "retval=0", "does nothing", "signal=", "").Replace(string(c.fault))
+		f := strings.NewReplacer("error=", "", "retval=0", "does nothing", "retval=", "swallows ", "signal=", "").Replace(string(c.fault))
 		call := c.call
 		if c.only != "" {
 			call += " of " + c.only
