@@ -1,0 +1,207 @@
+package main
+
+import (
+	"bytes"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func block(off int64, b byte, sectors int) event {
+	data := bytes.Repeat([]byte{b}, sectors*sectorSize)
+	return event{kind: written, off: off, n: int64(len(data)), data: data}
+}
+
+// letters is a disk's first sectors, one letter each, a dot for zeros.
+func letters(c content, below content, sectors int) string {
+	d := &disk{size: int64(sectors) * sectorSize, base: below, over: c}
+	p := make([]byte, d.size)
+	if n, errno := d.read(p, 0); n != len(p) || errno != 0 {
+		return "unreadable"
+	}
+	var s []byte
+	for i := 0; i < len(p); i += sectorSize {
+		b := p[i]
+		if bytes.Count(p[i:i+sectorSize], []byte{b}) != sectorSize {
+			b = '?'
+		}
+		if b == 0 {
+			b = '.'
+		}
+		s = append(s, b)
+	}
+	return string(s)
+}
+
+func TestContent(t *testing.T) {
+	base := content{}
+	base.write(block(0, 'a', 16), nil)
+	over := content{}
+	over.write(block(3*sectorSize, 'b', 8), base)
+	over.write(event{kind: written, off: 10 * sectorSize, n: 2 * sectorSize}, base)
+	over.write(event{kind: written, off: 16 * sectorSize, n: blockSize}, base)
+	if got := letters(over, base, 24); got != "aaabbbbbbb..aaaa........" {
+		t.Errorf("over the base: %s", got)
+	}
+	if got := letters(content{}, base, 16); got != "aaaaaaaaaaaaaaaa" {
+		t.Errorf("the base has changed: %s", got)
+	}
+}
+
+// What a disk logs, what it refuses, and what a recording begins with.
+func TestDisk(t *testing.T) {
+	d := newDisk(1<<20, content{})
+	d.write(block(0, 'a', 1))
+	base := d.record()
+	var seen []int
+	d.inject(func(n int) { seen = append(seen, n) }, func(e event) ([]event, bool) { return []event{e.part(0, 1)}, e.off == 0 }, nil)
+	if errno := d.write(block(0, 'b', 2)); errno == 0 {
+		t.Error("the fault did not fail")
+	}
+	d.write(block(4*sectorSize, 'c', 1))
+	d.flush()
+	d.mark(mark{Kind: "ack"})
+	if errno := d.write(block(1<<20, 'd', 1)); errno == 0 {
+		t.Error("wrote behind the end")
+	}
+	var kinds []kind
+	for _, e := range d.stop() {
+		kinds = append(kinds, e.kind)
+	}
+	if !slices.Equal(kinds, []kind{refused, written, written, flushed, marked}) || len(seen) != 5 {
+		t.Errorf("logged %v, told of %v", kinds, seen)
+	}
+	if got := letters(base, nil, 2); got != "a." {
+		t.Errorf("the recording begins with %s", got)
+	}
+	if got := letters(d.over, d.base, 5); got != "b...c" {
+		t.Errorf("the disk holds %s", got)
+	}
+}
+
+func TestReplay(t *testing.T) {
+	log := []event{block(0, 'a', 1), block(512, 'b', 1), {kind: flushed}, {kind: marked, mark: mark{Kind: "begin", Change: change{Pages: 1, Dirty: []int{0}}}},
+		{kind: refused, off: 0, n: 512}, block(1024, 'c', 1), {kind: marked, mark: mark{Kind: "ack"}}}
+	r := &replay{log: log, durable: content{}, ledger: newLedger(driver{})}
+	for _, step := range []struct {
+		pos     int
+		durable string
+		pending int
+		acked   uint64
+	}{{1, "...", 1, 0}, {2, "...", 2, 0}, {3, "ab.", 0, 0}, {6, "ab.", 1, 0}, {7, "ab.", 1, 1}} {
+		r.to(step.pos)
+		if got := letters(r.durable, nil, 3); got != step.durable || len(r.pending) != step.pending || r.ledger.Acked != step.acked {
+			t.Errorf("behind %d: %s, %d pending, %d acknowledged", step.pos, got, len(r.pending), r.ledger.Acked)
+		}
+	}
+}
+
+// Every kept part is a legal one, and every kind of part turns up.
+func TestPieces(t *testing.T) {
+	pending := []event{block(0, 'a', 4), block(2*sectorSize, 'b', 4), block(8*sectorSize, 'c', 4)}
+	whole := func(e event) bool { return e.off == 8*sectorSize }
+	rng := rand.New(rand.NewPCG(1, 2))
+	seen := map[keep]map[string]bool{}
+	for range 2000 {
+		for k := range keeps {
+			c := content{}
+			for _, e := range pieces(rng, pending, k, whole) {
+				c.write(e, nil)
+			}
+			got := letters(c, nil, 12)
+			if w := got[8:]; w != "...." && w != "cccc" {
+				t.Fatalf("%v tore a write that is whole: %s", k, got)
+			}
+			if seen[k] == nil {
+				seen[k] = map[string]bool{}
+			}
+			seen[k][got] = true
+		}
+	}
+	for k, want := range map[keep][]string{
+		keepAll: {"aabbbb..cccc"}, keepNone: {"............"}, keepLast: {"........cccc"}, tearLast: {"............", "aabbbb......"},
+	} {
+		if len(seen[k]) != len(want) {
+			t.Errorf("%v made %v, want %v", k, seen[k], want)
+		}
+		for _, w := range want {
+			if !seen[k][w] {
+				t.Errorf("%v never made %s", k, w)
+			}
+		}
+	}
+	sectors := false
+	for state := range seen[keep80] {
+		sectors = sectors || strings.Contains(state, "b.b")
+	}
+	if !sectors {
+		t.Error("no write lost a sector in its middle")
+	}
+	for _, k := range []keep{keep20, keep50, keep80} {
+		for _, some := range []string{"aabbbb..cccc", "aaaa........", "..bbbb......", "aaaa....cccc", "aa.........."} {
+			if !seen[k][some] {
+				t.Errorf("%v never made %s", k, some)
+			}
+		}
+	}
+}
+
+// Cuts come in order, never more than asked for, with what was flushed once for
+// each promise.
+func TestCuts(t *testing.T) {
+	log := []event{block(0, 'a', 1), block(0, 'b', 1), {kind: flushed}, block(0, 'c', 1), {kind: marked}, {kind: flushed}, {kind: marked}}
+	all := cuts(rand.New(rand.NewPCG(1, 2)), log, 1000)
+	none := 0
+	for i, c := range all {
+		if i > 0 && c.pos < all[i-1].pos {
+			t.Fatal("out of order")
+		}
+		if c.keep == keepNone {
+			none++
+		}
+	}
+	// Behind a, c, and both marks.
+	if none != 4 {
+		t.Errorf("%d cuts keep nothing: %v", none, all)
+	}
+	if n := len(cuts(rand.New(rand.NewPCG(1, 2)), log, 3)); n != 3 {
+		t.Errorf("%d cuts of a budget of 3", n)
+	}
+}
+
+// The ledger knows what a restart puts an end to.
+func TestLedger(t *testing.T) {
+	for _, sealed := range []bool{true, false} {
+		l := newLedger(driver{sealed: sealed})
+		l.apply(mark{Kind: "open"})
+		for range 3 {
+			l.apply(mark{Kind: "begin", Change: change{Pages: 2, Dirty: []int{1}}})
+			if l.Begun == 1 {
+				l.apply(mark{Kind: "ack"})
+			}
+		}
+		l.apply(mark{Kind: "open", Epoch: 2})
+		want := uint64(1)
+		if sealed {
+			want = 2
+		}
+		if l.Acked != want || l.Begun != 2 || len(l.States) != 3 || l.Life != 2 {
+			t.Errorf("sealed %v: %+v", sealed, l)
+		}
+	}
+}
+
+func TestFillDiffers(t *testing.T) {
+	seen := map[string]bool{}
+	for key := range uint64(8) {
+		for page := range 8 {
+			p := make([]byte, pageSize)
+			fill(p, key, page)
+			if key > 0 && (seen[string(p)] || !holdsPages(event{data: p[:512]})) {
+				t.Errorf("attempt %d of page %d is not its own", key, page)
+			}
+			seen[string(p)] = true
+		}
+	}
+}
