@@ -2,6 +2,7 @@ package peer
 
 import (
 	"encoding/binary"
+	"errors"
 	"path/filepath"
 
 	"go.etcd.io/bbolt"
@@ -80,6 +81,17 @@ func (s *boltStore) Read(page int, buf []byte) error {
 			return missing(page, n)
 		}
 		return nil
+	})
+}
+
+// Check implements Checker: bbolt check.
+func (s *boltStore) Check() error {
+	return s.db.View(func(tx *bbolt.Tx) error {
+		var errs []error
+		for err := range tx.Check() {
+			errs = append(errs, err)
+		}
+		return errors.Join(errs...)
 	})
 }
 

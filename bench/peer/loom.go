@@ -2,9 +2,12 @@ package peer
 
 import (
 	"context"
+	"errors"
 
 	"loomstore/fault"
+	"loomstore/image"
 	"loomstore/loom"
+	"loomstore/patch"
 )
 
 const loomDurability = "fdatasync of the pages, then of the commit record, before it returns; image.bin follows behind"
@@ -21,9 +24,11 @@ func loomKind(name string, tracker fault.Kind) Kind {
 	}}
 }
 
-// Loom is a loom.Loom as a Store. It is a Memory.
+// Loom is a loom.Loom as a Store. It is a Memory, a Settler and a
+// Checker.
 type Loom struct {
 	*loom.Loom
+	dir   string
 	pages int
 	limit int64
 }
@@ -34,7 +39,7 @@ func OpenLoom(dir string, options *loom.Options) (*Loom, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Loom{Loom: l, pages: l.Metrics().ImagePages, limit: options.Size}, nil
+	return &Loom{Loom: l, dir: dir, pages: l.Metrics().ImagePages, limit: options.Size}, nil
 }
 
 // Pages implements Store.
@@ -65,6 +70,16 @@ func (s *Loom) Commit(pages int, dirty []int, content func(page int) []byte) err
 func (s *Loom) Save() error {
 	_, err := s.Checkpoint(context.Background())
 	return err
+}
+
+// Settle implements Settler: every commit is in image.bin, durably.
+func (s *Loom) Settle() error { return s.Wait(context.Background()) }
+
+// Check implements Checker: what loomctl verify does, beside the open store.
+func (s *Loom) Check() error {
+	var found error
+	_, err := image.Verify(context.Background(), s.dir, nil, func(d *patch.Defect) { found = d }, nil)
+	return errors.Join(err, found)
 }
 
 // Read implements Store.

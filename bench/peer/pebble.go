@@ -1,6 +1,8 @@
 package peer
 
 import (
+	"time"
+
 	"github.com/cockroachdb/pebble/v2"
 )
 
@@ -10,17 +12,19 @@ var pebbleKind = Kind{
 	Open:       openPebble,
 }
 
-// pebbleStore keeps a page under its number, big-endian.
+// pebbleStore keeps a page under its number, big-endian. It is a Settler.
 type pebbleStore struct {
 	db    *pebble.DB
 	pages int
 }
 
-// openPebble gives the memtable the 64 MiB that CockroachDB gives it; all else
-// is the default.
+// openPebble gives the memtable the 64 MiB that CockroachDB gives it. Damage
+// is reported by the read that meets it; by default it would end the process as
+// well. All else is the default.
 func openPebble(dir string, _ int) (Store, error) {
 	db, err := pebble.Open(dir, &pebble.Options{
 		Logger: silent{}, MemTableSize: 64 << 20, FormatMajorVersion: pebble.FormatNewest,
+		EventListener: &pebble.EventListener{DataCorruption: func(pebble.DataCorruptionInfo) {}},
 	})
 	if err != nil {
 		return nil, err
@@ -82,6 +86,21 @@ func (s *pebbleStore) Read(page int, buf []byte) error {
 	}
 	return closer.Close()
 }
+
+// Settle implements Settler: no flush and no compaction is under way. It asks
+// Pebble, which offers nothing to wait on.
+func (s *pebbleStore) Settle() error {
+	for {
+		m := s.db.Metrics()
+		if m.Compact.NumInProgress == 0 && m.Flush.NumInProgress == 0 {
+			return nil
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// Check implements Checker. Checksums of blocks are checked by every read as well.
+func (s *pebbleStore) Check() error { return s.db.CheckLevels(nil) }
 
 // silent drops what Pebble says on its way. Fatalf is a promise not to return.
 type silent struct{}

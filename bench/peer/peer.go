@@ -54,6 +54,18 @@ type Memory interface {
 	Save() error
 }
 
+// Settler is a Store that goes on working behind its commits.
+type Settler interface {
+	// Settle returns when that work is done.
+	Settle() error
+}
+
+// Checker is a Store with a check of its own for damage.
+type Checker interface {
+	// Check reads everything and returns what is wrong.
+	Check() error
+}
+
 // Kind is a way to keep pages.
 type Kind struct {
 	Name string

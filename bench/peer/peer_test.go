@@ -86,6 +86,11 @@ func TestConformance(t *testing.T) {
 				s = open()
 				m.check(t, s)
 			}
+			if c, ok := s.(peer.Checker); ok {
+				if err := c.Check(); err != nil {
+					t.Errorf("its own check: %v", err)
+				}
+			}
 			if err := s.Close(); err != nil {
 				t.Fatal(err)
 			}

@@ -121,3 +121,15 @@ func (s *sqliteStore) Read(page int, buf []byte) error {
 	}
 	return rows.Close()
 }
+
+// Check implements Checker: PRAGMA integrity_check.
+func (s *sqliteStore) Check() error {
+	var verdict string
+	if err := s.db.QueryRow("PRAGMA integrity_check").Scan(&verdict); err != nil {
+		return err
+	}
+	if verdict != "ok" {
+		return fmt.Errorf("integrity check: %s", verdict)
+	}
+	return nil
+}

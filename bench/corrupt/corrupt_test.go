@@ -1,0 +1,79 @@
+package main
+
+import (
+	"math/rand/v2"
+	"path/filepath"
+	"testing"
+
+	"loomstore/bench/peer"
+)
+
+// The verdicts on stores whose damage is known.
+func TestJudge(t *testing.T) {
+	heap, err := peer.Get("heap-file") // one file, the pages in order, no hashes
+	if err != nil {
+		t.Fatal(err)
+	}
+	full := kinds()[0]
+	heapDir, loomDir := filepath.Join(t.TempDir(), "heap"), filepath.Join(t.TempDir(), "loom")
+	heapOld, heapNow, err := stored(heap, heapDir, 0, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, loomNow, err := stored(full, loomDir, 0, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	byDefault := kinds()[1]
+	spoilt := append([]byte{}, loomNow["image.bin"]...)
+	spoilt[5*peer.PageSize] ^= 1
+	flip := append([]byte{}, heapNow["heap"]...)
+	flip[5*peer.PageSize] ^= 1
+	for _, c := range []struct {
+		name string
+		kind peer.Kind
+		dir  string
+		f    files
+		want verdict
+	}{
+		{"sound heap", heap, heapDir, heapNow, exact},
+		{"older heap", heap, heapDir, heapOld, older},
+		{"no heap", heap, heapDir, files{}, older},
+		{"flipped heap", heap, heapDir, heapNow.with("heap", flip), silent},
+		{"cut heap", heap, heapDir, heapNow.with("heap", heapNow["heap"][:5*peer.PageSize]), silent},
+		{"sound loom", full, loomDir, loomNow, exact},
+		{"flipped loom", full, loomDir, loomNow.with("image.bin", spoilt), refused},
+		{"flipped loom, not looked at", byDefault, loomDir, loomNow.with("image.bin", spoilt), checked},
+	} {
+		if err := c.f.write(c.dir); err != nil {
+			t.Fatal(err)
+		}
+		if got := judge(c.kind, c.dir); got != c.want {
+			t.Errorf("%s: %s, expected %s", c.name, got, c.want)
+		}
+	}
+}
+
+// Damage is damage: what the script makes differs from what it was given, but
+// for blocks that happen to be equal.
+func TestDamageDiffers(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 1))
+	now := files{"a": make([]byte, 10000), "b": {1, 2, 3}}
+	for range 100 {
+		f := flipped(rng, now)
+		n := 0
+		for name := range now {
+			for i := range now[name] {
+				if f[name][i] != now[name][i] {
+					n++
+				}
+			}
+		}
+		if n != 1 {
+			t.Fatalf("%d bytes changed by one flip", n)
+		}
+		if m := moved(rng, files{}, now); len(m["a"]) != 10000 || len(m["b"]) != 3 {
+			t.Fatal("moving a block changed a length")
+		}
+	}
+}
