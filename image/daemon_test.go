@@ -113,7 +113,7 @@ func changes(log string, locks bool) string {
 	for line := range strings.Lines(log) {
 		kind, _, _ := strings.Cut(line, " ")
 		switch kind {
-		case "open", "create", "close", "openlock", "closelock", "owner":
+		case "open", "create", "close", "openlock", "closelock", "owner", "writeback":
 			continue
 		case "lock", "unlock":
 			if !locks {
@@ -129,7 +129,7 @@ func changes(log string, locks bool) string {
 func asGolden(t *testing.T, trace, dir string, locks bool) string {
 	t.Helper()
 	kinds := map[string]string{"WRITE": "write", "COPY": "write", "FDATASYNC": "sync", "FSYNC": "syncdir", "FTRUNC": "truncate",
-		"ALLOCATE": "alloc", "FLUSH": "writeback", "MKDIR": "mkdir", "LOCK": "lock"}
+		"ALLOCATE": "alloc", "RENEW": "renew", "MKDIR": "mkdir", "LOCK": "lock"}
 	var b strings.Builder
 	for line := range strings.Lines(trace) {
 		text, ok := strings.CutPrefix(strings.TrimSuffix(line, ": err 0\n"), "aiod: ")
