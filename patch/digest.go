@@ -1,7 +1,6 @@
 package patch
 
 import (
-	"encoding/binary"
 	"fmt"
 	"math/bits"
 
@@ -34,9 +33,4 @@ func (d Digest) Sub(page int, hash uint64) Digest {
 
 func (d Digest) String() string { return fmt.Sprintf("%016x%016x", d.Hi, d.Lo) }
 
-func mix(page int, hash uint64) (hi, lo uint64) {
-	var b [lineSize]byte
-	binary.LittleEndian.PutUint64(b[0:], uint64(page))
-	binary.LittleEndian.PutUint64(b[8:], hash)
-	return checksum.Sum128(b[:])
-}
+func mix(page int, hash uint64) (hi, lo uint64) { return checksum.Pair(uint64(page), hash) }
