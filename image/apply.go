@@ -57,6 +57,7 @@ func (s *Store) apply(ctx context.Context, p *pending) error {
 	if err := s.writeHeader(p.rec, false, p.redo); err != nil {
 		return err
 	}
+	s.sums.WriteBack(0, sumsLen(p.rec.NewPages)) // while image.bin is synced
 	if err := s.image.Sync(); err != nil {
 		return fmt.Errorf("sync %s: %w", patch.ImageFile, err)
 	}
@@ -67,32 +68,39 @@ func (s *Store) apply(ctx context.Context, p *pending) error {
 }
 
 // applyPages sets the image's length and writes the pages, neighbours in one
-// call. They are read back from the body, because the program may have stored
-// into the arena since, and checked against their lines on the way.
+// call, and lets the disk begin with each chunk while the next is read: pages
+// that lie scattered are one request each, so it is the disk that takes long.
+// They are read back from the body, because the program may have stored into
+// the arena since, and checked against their lines on the way. One core is
+// enough; the program has the others.
 func (s *Store) applyPages(ctx context.Context, p *pending) error {
 	size := s.o.Geometry.PageSize
 	if err := setLength(s.image, int64(p.rec.NewPages)*int64(size), p.redo); err != nil {
 		return fmt.Errorf("resize %s: %w", patch.ImageFile, err)
 	}
-	return inChunks(ctx, 1, len(p.body.Lines), func(from, to int, buf *[]byte) error {
-		b := sized(buf, (to-from)*size)
+	return inChunks(ctx, 1, len(p.body.Lines), func(from, to int, c *scratch) error {
+		b := c.bytes((to - from) * size)
 		if err := p.body.ReadPages(from, to-from, b); err != nil {
 			return err
 		}
-		for i := from; i < to; {
+		lines := p.body.Lines[from:to]
+		for i := 0; i < len(lines); {
 			run := 1
-			for i+run < to && p.body.Lines[i+run].Page == p.body.Lines[i].Page+run {
+			for i+run < len(lines) && lines[i+run].Page == lines[i].Page+run {
 				run++
 			}
-			off := int64(p.body.Lines[i].Page) * int64(size)
+			off := int64(lines[i].Page) * int64(size)
 			if err := renew(s.image, off, int64(run*size), p.redo); err != nil {
 				return fmt.Errorf("renew %s: %w", patch.ImageFile, err)
 			}
-			if _, err := s.image.WriteAt(b[(i-from)*size:(i-from+run)*size], off); err != nil {
+			if _, err := s.image.WriteAt(b[i*size:(i+run)*size], off); err != nil {
 				return fmt.Errorf("write %s: %w", patch.ImageFile, err)
 			}
 			i += run
 		}
+		// In one call: what lies between the pages is clean and not written.
+		off := int64(lines[0].Page) * int64(size)
+		s.image.WriteBack(off, int64(lines[len(lines)-1].Page+1)*int64(size)-off)
 		return nil
 	})
 }

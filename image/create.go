@@ -108,6 +108,9 @@ func (s *Store) forgetHeader() error {
 	return errors.Join(f.Sync(), f.Close())
 }
 
+// firstPages is how many pages memory.bin has room for from the beginning.
+const firstPages = 64
+
 // establish makes image.bin, which holds rec's checkpoint and nothing else, a
 // store: the other files, everything synced, names included, and only then the
 // header, the live mark. Until that is durable the directory is half-created
@@ -127,7 +130,7 @@ func (s *Store) establish(rec *patch.Record, hashes []uint64) error {
 	if _, err := s.control.WriteAt(append(block, block...), patch.CopyOffset(rec.Epoch, 0)); err != nil {
 		return fmt.Errorf("write %s: %w", patch.ControlFile, s.spaceError(patch.ControlFile, patch.ControlSize, err))
 	}
-	if err := s.allocate(s.memory, patch.MemoryFile, 0, s.o.Geometry.BodyLen(bodyChunk)); err != nil {
+	if err := s.allocate(s.memory, patch.MemoryFile, 0, s.o.Geometry.BodyLen(firstPages)); err != nil {
 		return err
 	}
 	if err := s.sums.Truncate(tableOffset); err != nil {

@@ -92,21 +92,13 @@ func (r *reading) readBody(rec *patch.Record) error {
 	if err != nil {
 		return err
 	}
-	err = inChunks(r.ctx, r.o.Workers, len(body.Lines), func(from, to int, buf *[]byte) error {
-		return body.ReadPages(from, to-from, sized(buf, (to-from)*r.o.Geometry.PageSize))
+	err = inChunks(r.ctx, r.o.Workers, len(body.Lines), func(from, to int, c *scratch) error {
+		return body.ReadPages(from, to-from, c.bytes((to-from)*r.o.Geometry.PageSize))
 	})
 	if err == nil {
 		r.x.body = body
 	}
 	return err
-}
-
-// sized makes *buf at least n bytes long and returns its first n.
-func sized(buf *[]byte, n int) []byte {
-	if cap(*buf) < n {
-		*buf = make([]byte, n)
-	}
-	return (*buf)[:n]
 }
 
 // entries is how many entries of sums.bin belong to the image that rec was

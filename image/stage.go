@@ -4,9 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
-	"sync"
-	"sync/atomic"
 	"syscall"
 
 	"loomstore/internal/checksum"
@@ -22,6 +19,9 @@ type Change struct {
 	// Content returns the bytes of Pages[i], one page long. It is called from
 	// several goroutines, once for each page; the bytes are copied.
 	Content func(i int) []byte
+	// Still says that nobody changes what Content returns until Stage is over:
+	// then it is written from where it lies, and not copied.
+	Still bool
 	// Low is the new low watermark in bytes; the image gets the pages below it.
 	Low int64
 	// App is the new application record.
@@ -39,9 +39,6 @@ func (st *Staged) Pages() int { return len(st.body.Lines) }
 
 // Bytes returns the length of the body in memory.bin.
 func (st *Staged) Bytes(g patch.Geometry) int64 { return g.BodyLen(len(st.body.Lines)) }
-
-// bodyChunk is how many pages are copied, hashed and written together.
-const bodyChunk = 64
 
 // Stage does steps 2 and 3 of the protocol: it reserves every block that the
 // checkpoint will need (W14) and makes its body durable. An error, a full disk
@@ -107,8 +104,9 @@ func (s *Store) secureHeader() error {
 	return nil
 }
 
-// writeBody copies, hashes and writes the pages in chunks, on several cores;
-// what is hashed is the very bytes that are written. The lines go last.
+// writeBody hashes and writes the pages in chunks, on several cores, and lets
+// the disk begin with each; what is hashed is the very bytes that are written.
+// The lines go last.
 func (s *Store) writeBody(ctx context.Context, rec *patch.Record, c Change) ([]patch.Line, error) {
 	g := s.o.Geometry
 	lines := make([]patch.Line, len(c.Pages))
@@ -123,19 +121,33 @@ func (s *Store) writeBody(ctx context.Context, rec *patch.Record, c Change) ([]p
 		}
 	}
 	first := rec.BodyOffset + g.LinesLen(len(lines))
-	err := inChunks(ctx, s.o.Workers, len(lines), func(from, to int, buf *[]byte) error {
-		b := (*buf)[:0]
-		for i := from; i < to; i++ {
-			b = append(b, c.Content(i)[:g.PageSize]...)
-			lines[i] = patch.Line{Page: c.Pages[i], Hash: checksum.Sum64(b[len(b)-g.PageSize:])}
+	err := inChunks(ctx, s.o.Workers, len(lines), func(from, to int, sc *scratch) error {
+		hash := func(i int, content []byte) {
+			lines[i] = patch.Line{Page: c.Pages[i], Hash: checksum.Sum64(content)}
 		}
-		*buf = b
-		off := first + int64(from)*int64(g.PageSize)
-		if _, err := s.memory.WriteAt(b, off); err != nil {
-			return err
+		off, n := first+int64(from)*int64(g.PageSize), (to-from)*g.PageSize
+		var err error
+		if c.Still {
+			vec := sc.vec[:0]
+			for i := from; i < to; i++ {
+				vec = append(vec, c.Content(i)[:g.PageSize])
+				hash(i, vec[i-from])
+			}
+			_, err = s.memory.WriteVec(vec, off)
+			clear(vec) // the pool must not keep the caller's memory alive
+		} else {
+			b := sc.bytes(n)
+			for i := from; i < to; i++ {
+				copied := b[(i-from)*g.PageSize:][:g.PageSize]
+				copy(copied, c.Content(i))
+				hash(i, copied)
+			}
+			_, err = s.memory.WriteAt(b, off)
 		}
-		s.memory.WriteBack(off, int64(len(b)))
-		return nil
+		if err == nil {
+			s.memory.WriteBack(off, int64(n))
+		}
+		return err
 	})
 	if err != nil {
 		return nil, err
@@ -144,41 +156,6 @@ func (s *Store) writeBody(ctx context.Context, rec *patch.Record, c Change) ([]p
 	rec.LinesHash = patch.LinesHash(encoded)
 	_, err = s.memory.WriteAt(encoded[:cap(encoded)], rec.BodyOffset)
 	return lines, err
-}
-
-// buffers are the chunk buffers of writeBody and apply.
-var buffers = sync.Pool{New: func() any { return new([]byte) }}
-
-// inChunks calls work for every run of bodyChunk of n items, from up to
-// workers goroutines, each with a buffer of its own. The first error ends it.
-func inChunks(ctx context.Context, workers, n int, work func(from, to int, buf *[]byte) error) error {
-	if workers <= 0 {
-		workers = runtime.GOMAXPROCS(0)
-	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	var next atomic.Int64
-	loop := func() {
-		buf := buffers.Get().(*[]byte)
-		defer buffers.Put(buf)
-		for ctx.Err() == nil {
-			from := int(next.Add(bodyChunk)) - bodyChunk
-			if from >= n {
-				return
-			}
-			if err := work(from, min(from+bodyChunk, n), buf); err != nil {
-				cancel(err)
-				return
-			}
-		}
-	}
-	var wg sync.WaitGroup
-	for range min(workers, (n+bodyChunk-1)/bodyChunk) - 1 {
-		wg.Go(loop)
-	}
-	loop()
-	wg.Wait()
-	return context.Cause(ctx)
 }
 
 // reserve allocates the blocks of the body and what reserveImage does.

@@ -55,7 +55,7 @@ func (l *Loom) CheckpointAsync(ctx context.Context) (*Pending, error) {
 	}
 	pages := c.change.Pages
 	l.copies.fill(len(pages), func(i int) []byte { return l.page(pages[i]) })
-	c.change.Content = l.copies.page
+	c.change.Content, c.change.Still = l.copies.page, true
 	l.capture = p
 	go func() {
 		defer close(p.done)

@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -199,12 +200,26 @@ func (f *osFile) CloneFrom(src File) error {
 	})
 }
 
+// WriteBack makes no promise, so there is no error either: a writeback that
+// fails is reported by the next Sync.
 func (f *osFile) WriteBack(off, n int64) {
-	// No promise, so no error either: a writeback that fails is reported by
-	// the next Sync.
-	_ = f.control("sync_file_range", func(fd int) error {
-		return unix.SyncFileRange(fd, off, n, unix.SYNC_FILE_RANGE_WRITE)
-	})
+	w := writeBacks.Get().(*writeBack)
+	w.off, w.n = off, n
+	_ = f.conn.Control(w.call)
+	writeBacks.Put(w)
 }
+
+// writeBack is a call of sync_file_range. They are kept because a checkpoint
+// makes one every few pages and allocates nothing for each.
+type writeBack struct {
+	off, n int64
+	call   func(fd uintptr)
+}
+
+var writeBacks = sync.Pool{New: func() any {
+	w := new(writeBack)
+	w.call = func(fd uintptr) { _ = unix.SyncFileRange(int(fd), w.off, w.n, unix.SYNC_FILE_RANGE_WRITE) }
+	return w
+}}
 
 func (f *osFile) Fd() (uintptr, bool) { return f.File.Fd(), true }
