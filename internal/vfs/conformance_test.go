@@ -259,6 +259,35 @@ func TestRenew(t *testing.T) {
 	})
 }
 
+func TestNextData(t *testing.T) {
+	each(t, func(t *testing.T, fsys vfs.FS, dir string) {
+		f := create(t, fsys, filepath.Join(dir, "a"))
+		const hole = 1 << 20
+		if err := f.Truncate(3 * hole); err != nil {
+			t.Fatal(err)
+		}
+		put(t, f, "abc", hole)
+		for _, c := range []struct{ off, least, most int64 }{
+			{0, 0, hole},                   // not behind the data
+			{hole + 1, hole + 1, hole + 1}, // in it
+			{2 * hole, 2 * hole, 3 * hole}, // none any more
+		} {
+			next, err := vfs.NextData(f, c.off)
+			if err != nil || next < c.least || next > c.most {
+				t.Errorf("from %d: %d, %v, want %d to %d", c.off, next, err, c.least, c.most)
+			}
+		}
+		if m, ok := fsys.(*memfs.FS); ok {
+			if next, _ := vfs.NextData(f, 0); next != hole {
+				t.Errorf("%v: the data begins at %d, want %d", m, next, hole)
+			}
+		}
+		if next, err := vfs.NextData(f, 3*hole); err != nil || next != 3*hole {
+			t.Errorf("at the end: %d, %v", next, err)
+		}
+	})
+}
+
 func TestCloneFrom(t *testing.T) {
 	each(t, func(t *testing.T, fsys vfs.FS, dir string) {
 		src, dst := create(t, fsys, filepath.Join(dir, "src")), create(t, fsys, filepath.Join(dir, "dst"))

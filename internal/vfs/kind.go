@@ -24,6 +24,7 @@ const (
 	Renew     Kind = "renew"
 	Sync      Kind = "sync"
 	Size      Kind = "size"
+	Seek      Kind = "seek" // NextData
 	Clone     Kind = "clone"
 	WriteBack Kind = "writeback"
 	Close     Kind = "close"
@@ -46,7 +47,7 @@ func OpenKind(flag int) Kind {
 // nobody.
 func (k Kind) OnlyReads() bool {
 	switch k {
-	case Read, Stat, ReadDir, Size:
+	case Read, Stat, ReadDir, Size, Seek:
 		return true
 	}
 	return false

@@ -177,6 +177,23 @@ func (f *osFile) Size() (length, allocated int64, err error) {
 	return st.Size, st.Blocks * 512, nil
 }
 
+var _ Sparse = (*osFile)(nil)
+
+// NextData moves the descriptor's position, which nothing here depends on.
+func (f *osFile) NextData(off int64) (next int64, err error) {
+	err = f.control("seek", func(fd int) (err error) {
+		next, err = unix.Seek(fd, off, unix.SEEK_DATA)
+		switch err {
+		case unix.ENXIO: // holes up to the end
+			next, err = unix.Seek(fd, 0, unix.SEEK_END)
+		case unix.EINVAL:
+			err = fmt.Errorf("%w: %w", errors.ErrUnsupported, err)
+		}
+		return err
+	})
+	return next, err
+}
+
 func (f *osFile) CloneFrom(src File) error {
 	from, ok := src.Fd()
 	if !ok {

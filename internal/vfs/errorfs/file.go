@@ -116,6 +116,13 @@ func (f *file) Size() (length, allocated int64, err error) {
 	return f.File.Size()
 }
 
+func (f *file) NextData(off int64) (int64, error) {
+	if err := f.fs.check(Op{Kind: vfs.Seek, Name: f.name, Off: off}); err != nil {
+		return 0, err
+	}
+	return vfs.NextData(f.File, off)
+}
+
 func (f *file) CloneFrom(src vfs.File) error {
 	op := Op{Kind: vfs.Clone, Name: f.name}
 	if wrapped, ok := src.(*file); ok {

@@ -110,6 +110,17 @@ func (c *content) readAt(p []byte, off int64) {
 	}
 }
 
+// nextData returns the first offset from off on that lies in a chunk that was
+// written, or the size.
+func (c *content) nextData(off int64) int64 {
+	for ; off < c.size; off = (off/chunkSize + 1) * chunkSize {
+		if i := int(off / chunkSize); i < len(c.chunks) && c.chunks[i] != nil && c.chunks[i] != reserved {
+			return off
+		}
+	}
+	return c.size
+}
+
 // truncate sets the size. A file that does not grow loses what was allocated
 // beyond its end, as on the file systems of Linux.
 func (c *content) truncate(size int64) {

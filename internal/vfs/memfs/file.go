@@ -164,6 +164,20 @@ func (f *file) Size() (length, allocated int64, err error) {
 	return f.in.cur.size, f.in.cur.blocks * chunkSize, nil
 }
 
+var _ vfs.Sparse = (*file)(nil)
+
+// NextData counts what was allocated and never written among the holes.
+func (f *file) NextData(off int64) (int64, error) {
+	defer f.fs.mu.Unlock()
+	if err := f.use("seek", none); err != nil {
+		return 0, err
+	}
+	if off < 0 {
+		return 0, pathError("seek", f.name, errNegative)
+	}
+	return f.in.cur.nextData(off), nil
+}
+
 // CloneFrom copies; a crash sees it as an ordinary write.
 func (f *file) CloneFrom(src vfs.File) error {
 	defer f.fs.mu.Unlock()

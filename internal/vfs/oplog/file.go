@@ -78,6 +78,14 @@ func (f *file) Size() (length, allocated int64, err error) {
 	return length, allocated, err
 }
 
+func (f *file) NextData(off int64) (next int64, err error) {
+	err = f.log.around(Op{Kind: vfs.Seek, Name: f.name, Off: off}, func() (err error) {
+		next, err = vfs.NextData(f.File, off)
+		return err
+	})
+	return next, err
+}
+
 func (f *file) CloneFrom(src vfs.File) error {
 	op := Op{Kind: vfs.Clone, Name: f.name}
 	if wrapped, ok := src.(*file); ok {

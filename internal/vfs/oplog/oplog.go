@@ -28,7 +28,7 @@ type Op struct {
 	Kind    vfs.Kind
 	Name    string // relative to the root, with slashes
 	NewName string // Rename: the new name; Clone: the source
-	Off     int64  // Read, Write, WriteVec, Allocate, Renew, WriteBack; the byte of a lock
+	Off     int64  // Read, Write, WriteVec, Allocate, Renew, WriteBack, Seek; the byte of a lock
 	// Len is the bytes asked for, or the size of Truncate, or the process id
 	// of SetOwner.
 	Len       int64
@@ -45,7 +45,7 @@ type Op struct {
 // Options says what is recorded.
 type Options struct {
 	Root  string // names are relative to it; "" leaves them as they are
-	Reads bool   // also Read, Stat, ReadDir and Size
+	Reads bool   // also Read, Stat, ReadDir, Size and Seek
 	Bytes bool   // keep copies of what is written
 	// Hook, if not nil, is called after each operation that is recorded, in
 	// the order of the record, one at a time. It must not use this FS; it may

@@ -18,7 +18,8 @@ import (
 //	read, write, writev, alloc or writeback NAME OFFSET+LENGTH
 //	truncate NAME SIZE             clone NAME SOURCE
 //	rename OLD NEW                 lock NAME BYTE exclusive|shared
-//	unlock NAME BYTE               mark TEXT
+//	unlock NAME BYTE               seek NAME OFFSET
+//	mark TEXT
 //
 // and for all others KIND NAME. After an error follow "!" and its class; before
 // it the bytes that were done, if there were any. Process ids are left out.
@@ -40,7 +41,7 @@ func (op Op) String() string {
 			mode = "exclusive"
 		}
 		add("%d %s", op.Off, mode)
-	case vfs.Unlock:
+	case vfs.Unlock, vfs.Seek:
 		add("%d", op.Off)
 	}
 	if op.Err != nil {
