@@ -21,13 +21,17 @@ type BackupReport struct {
 	Copy  patch.UUID    // of the new store; zero for Export
 	Bytes int64         // of image.bin
 	Held  time.Duration // how long an apply of a live writer may have waited
+	// Shared says that image.bin shares its blocks with the source's (reflink),
+	// Unread that no page was compared with its hash (Options.Unread).
+	Shared, Unread bool
 }
 
 // Backup makes dst, which must not exist, a store that holds the last
 // committed checkpoint of src: the same epoch, under a UUID of its own, so that
 // its files can not be mixed up with those of src. A writer may have src open
-// and go on. Every page is checked against its hash; a defect ends the backup
-// with that *patch.Defect. dst appears, complete and durable, or not at all.
+// and go on. Where the file system can share blocks (reflink) no page is copied,
+// else holes stay holes. Every page of the copy is checked against its hash
+// (but see Options.Unread); a defect ends the backup with that *patch.Defect. dst appears, complete and durable, or not at all.
 func Backup(ctx context.Context, src, dst string, options *Options, progress func(done, total int)) (BackupReport, error) {
 	o := options.withDefaults()
 	if ok, err := exists(o.FS, dst); err != nil {
@@ -154,7 +158,7 @@ func copyOut(ctx context.Context, o *Options, src, dstDir string, dst vfs.File, 
 }
 
 func (s *snapshot) summary() BackupReport {
-	return BackupReport{State: stateOf(s.rec), Bytes: int64(s.rec.NewPages) * int64(s.o.Geometry.PageSize), Held: s.held}
+	return BackupReport{State: stateOf(s.rec), Bytes: s.length(), Held: s.held, Shared: s.shared, Unread: s.shared && s.o.Unread}
 }
 
 // Export writes the last committed checkpoint of src as a snapshot that vere

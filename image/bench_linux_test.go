@@ -2,19 +2,24 @@ package image_test
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
 	"loomstore/image"
+	"loomstore/internal/checksum"
 	"loomstore/internal/vfs"
+	"loomstore/patch"
 )
 
 const (
@@ -31,8 +36,6 @@ func (w stopwatch) median(what string) time.Duration {
 	t := slices.Sorted(slices.Values(w[what]))
 	return t[len(t)/2]
 }
-
-func millis(d time.Duration) float64 { return float64(d) / 1e6 }
 
 // BenchmarkSteps prints what the steps of a checkpoint of D random pages of
 // 16384 cost, as ratios to the floor: the same pages written once to a new
@@ -83,7 +86,7 @@ func BenchmarkSteps(b *testing.B) {
 	apply()
 
 	w := stopwatch{}
-	spent := map[string]map[string][]time.Duration{}
+	spent := map[string]map[call][]time.Duration{}
 	allocs := map[int]uint64{}
 	where := func(step string, f func()) {
 		fsys.take()
@@ -92,7 +95,7 @@ func BenchmarkSteps(b *testing.B) {
 		took := time.Since(start)
 		w.note(step, took)
 		if spent[step] == nil {
-			spent[step] = map[string][]time.Duration{}
+			spent[step] = map[call][]time.Duration{}
 		}
 		for k, d := range fsys.take() {
 			spent[step][k] = append(spent[step][k], d)
@@ -154,12 +157,12 @@ func BenchmarkSteps(b *testing.B) {
 	for _, d := range sizes {
 		for _, step := range []string{"commit", "apply"} {
 			key := fmt.Sprint(step, " ", d)
-			total, medians := w.median(key), map[string]time.Duration{}
+			total, medians := w.median(key), map[call]time.Duration{}
 			for k, t := range spent[key] {
 				slices.Sort(t)
 				medians[k] = t[len(t)/2]
 			}
-			fmt.Printf("%s: %.2f ms: %s\n", key, millis(total), table(medians, total))
+			fmt.Printf("%s: %.2f ms: %s\n", key, millis(total), breakdown(medians, total))
 		}
 	}
 }
@@ -191,4 +194,94 @@ func writeOnce(b *testing.B, name string, mem []byte, pages []int) time.Duration
 		b.Fatal(err)
 	}
 	return time.Since(start)
+}
+
+// BenchmarkCopies prints what verify and backup of a store of 256 MiB cost:
+// verify as a share of murmur3's speed on all cores over memory, backup as a
+// share of the speed of cp --reflink=never and fsync. Where the file system can
+// share blocks, "unread" is a backup that is not verified. Warm cache, medians
+// of shuffled rounds in one run.
+//
+//	go test -run '^$' -bench Copies -benchtime 1x ./image
+func BenchmarkCopies(b *testing.B) {
+	dir := b.TempDir()
+	src := filepath.Join(dir, "store")
+	s, _, err := image.Open(b.Context(), src, &image.Options{Create: true})
+	if err != nil {
+		b.Fatal(err)
+	}
+	r := rand.New(rand.NewPCG(1, 2))
+	mem := make([]byte, benchPages*benchSize)
+	for off := 0; off < len(mem); off += 8 {
+		binary.LittleEndian.PutUint64(mem[off:], r.Uint64())
+	}
+	all := make([]int, benchPages)
+	for i := range all {
+		all[i] = i
+	}
+	err = checkpoint(s, image.Change{Pages: all, Low: int64(len(mem)), Content: func(i int) []byte { return mem[i*benchSize : (i+1)*benchSize] }})
+	if err := errors.Join(err, s.Close(b.Context())); err != nil {
+		b.Fatal(err)
+	}
+	w := stopwatch{}
+	copied := filepath.Join(dir, "copy")
+	cell := func(what string, do func() error) func() {
+		return func() {
+			if err := os.RemoveAll(copied); err != nil {
+				b.Fatal(err)
+			}
+			syscall.Sync()
+			start := time.Now()
+			if err := do(); err != nil {
+				b.Fatal(err)
+			}
+			w.note(what, time.Since(start))
+		}
+	}
+	cells := []func(){
+		cell("murmur", func() error { hashOnAllCores(mem); return nil }),
+		cell("verify", func() error {
+			report, err := image.Verify(b.Context(), src, nil, func(d *patch.Defect) { b.Error(d) }, nil)
+			if report.Pages != benchPages {
+				b.Errorf("%d pages verified", report.Pages)
+			}
+			return err
+		}),
+		cell("backup", func() error { _, err := image.Backup(b.Context(), src, copied, nil, nil); return err }),
+		cell("cp", func() error {
+			if err := exec.Command("cp", "--reflink=never", filepath.Join(src, patch.ImageFile), copied).Run(); err != nil {
+				return err
+			}
+			f, err := os.Open(copied)
+			if err != nil {
+				return err
+			}
+			return errors.Join(f.Sync(), f.Close())
+		}),
+	}
+	for range 9 {
+		for _, c := range r.Perm(len(cells)) {
+			cells[c]()
+		}
+	}
+	speed := func(what, floor string) float64 { return float64(w.median(floor)) / float64(w.median(what)) }
+	fmt.Printf("verify %.2f ms, %.2f of murmur3's speed; backup %.2f ms, %.2f of the speed of cp and fsync\n",
+		millis(w.median("verify")), speed("verify", "murmur"), millis(w.median("backup")), speed("backup", "cp"))
+}
+
+func hashOnAllCores(mem []byte) {
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		wg.Go(func() {
+			for {
+				off := next.Add(benchSize) - benchSize
+				if off >= int64(len(mem)) {
+					return
+				}
+				checksum.Sum64(mem[off : off+benchSize])
+			}
+		})
+	}
+	wg.Wait()
 }

@@ -1,10 +1,12 @@
 package image_test
 
 import (
+	"cmp"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path/filepath"
-	"sort"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -12,12 +14,20 @@ import (
 	"loomstore/internal/vfs"
 )
 
+func millis(d time.Duration) float64 { return float64(d) / 1e6 }
+
 // clocked is a file system that adds up how long the calls of each kind on
 // each file took. Calls that overlap count each in full.
 type clocked struct {
 	vfs.FS
 	mu    sync.Mutex
-	spent map[string]time.Duration
+	spent map[call]time.Duration
+}
+
+// call is what clocked tells apart.
+type call struct {
+	kind vfs.Kind
+	file string
 }
 
 func (c *clocked) OpenFile(name string, flag int, perm fs.FileMode) (vfs.File, error) {
@@ -28,8 +38,8 @@ func (c *clocked) OpenFile(name string, flag int, perm fs.FileMode) (vfs.File, e
 	return &clockedFile{File: f, c: c, name: strings.TrimSuffix(filepath.Base(name), ".bin")}, nil
 }
 
-// take returns what was spent since the last call, longest first, by kind and file.
-func (c *clocked) take() map[string]time.Duration {
+// take returns what was spent since the last take.
+func (c *clocked) take() map[call]time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	spent := c.spent
@@ -37,20 +47,17 @@ func (c *clocked) take() map[string]time.Duration {
 	return spent
 }
 
-// table is spent as text, longest first, what took less than a hundredth of
-// total left out.
-func table(spent map[string]time.Duration, total time.Duration) string {
-	var keys []string
-	for k, d := range spent {
-		if d > total/100 {
-			keys = append(keys, k)
+// breakdown is spent as text, longest first, what took less than a hundredth
+// of total left out.
+func breakdown(spent map[call]time.Duration, total time.Duration) string {
+	calls := slices.SortedFunc(maps.Keys(spent), func(a, b call) int { return cmp.Compare(spent[b], spent[a]) })
+	var text []string
+	for _, c := range calls {
+		if spent[c] > total/100 {
+			text = append(text, fmt.Sprintf("%s %s %.2f", c.kind, c.file, millis(spent[c])))
 		}
 	}
-	sort.Slice(keys, func(i, j int) bool { return spent[keys[i]] > spent[keys[j]] })
-	for i, k := range keys {
-		keys[i] = fmt.Sprintf("%s %.2f", k, float64(spent[k])/1e6)
-	}
-	return strings.Join(keys, ", ")
+	return strings.Join(text, ", ")
 }
 
 type clockedFile struct {
@@ -64,9 +71,9 @@ func (f *clockedFile) note(kind vfs.Kind, began time.Time) {
 	f.c.mu.Lock()
 	defer f.c.mu.Unlock()
 	if f.c.spent == nil {
-		f.c.spent = map[string]time.Duration{}
+		f.c.spent = map[call]time.Duration{}
 	}
-	f.c.spent[string(kind)+" "+f.name] += took
+	f.c.spent[call{kind, f.name}] += took
 }
 
 func (f *clockedFile) ReadAt(p []byte, off int64) (int, error) {
@@ -102,6 +109,11 @@ func (f *clockedFile) Sync() error {
 func (f *clockedFile) WriteBack(off, n int64) {
 	defer f.note(vfs.WriteBack, time.Now())
 	f.File.WriteBack(off, n)
+}
+
+func (f *clockedFile) NextData(off int64) (int64, error) {
+	defer f.note(vfs.Seek, time.Now())
+	return vfs.NextData(f.File, off)
 }
 
 func (f *clockedFile) CloneFrom(src vfs.File) error {

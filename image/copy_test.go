@@ -11,9 +11,21 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"loomstore/image"
+	"loomstore/internal/vfs"
 	"loomstore/internal/vfs/memfs"
 	"loomstore/patch"
 )
+
+// waysToCopy are file systems that share blocks, and that do not.
+var waysToCopy = map[string]func(vfs.FS) vfs.FS{
+	"shared": func(fsys vfs.FS) vfs.FS { return fsys },
+	"copied": func(fsys vfs.FS) vfs.FS {
+		return struct {
+			vfs.FS
+			vfs.Freer
+		}{copying(fsys), fsys.(vfs.Freer)}
+	},
+}
 
 // A copy that fails leaves nothing behind: no directory on the way to it, and
 // what was there before as it was.
@@ -31,27 +43,29 @@ func TestFailedCopyLeavesNothing(t *testing.T) {
 			{"a bad page", func(t *testing.T, m *memfs.FS) { put(t, m, "/store/image.bin", make([]byte, 4*16384)) }, patch.ErrDamaged},
 			{"no space", func(t *testing.T, m *memfs.FS) { m.SetCapacity(m.Used() + 2*16384) }, image.ErrNoSpace},
 		} {
-			t.Run(name+" "+c.name, func(t *testing.T) {
-				m := memfs.New()
-				closedStore(t, m)
-				c.hurt(t, m)
-				before := contents(t, m, "/store")
-				_, err := do(ctx, "/store", "/new/copy", &image.Options{FS: m}, nil)
-				if !errors.Is(err, c.want) {
-					t.Errorf("%v, want %v", err, c.want)
-				}
-				if full, ok := errors.AsType[*image.NoSpaceError](err); ok {
-					if free, _ := m.Free("/"); full.Need != 4*16384 || full.Available < 0 || full.Available > free {
-						t.Errorf("needs %d bytes, %d available", full.Need, full.Available)
+			for how, over := range waysToCopy {
+				t.Run(name+" "+c.name+" "+how, func(t *testing.T) {
+					m := memfs.New()
+					closedStore(t, m)
+					c.hurt(t, m)
+					before := contents(t, m, "/store")
+					_, err := do(ctx, "/store", "/new/copy", &image.Options{FS: over(m)}, nil)
+					if !errors.Is(err, c.want) {
+						t.Errorf("%v, want %v", err, c.want)
 					}
-				}
-				if _, err := m.Stat("/new"); !errors.Is(err, fs.ErrNotExist) {
-					t.Errorf("/new was left: %v", err)
-				}
-				if diff := cmp.Diff(before, contents(t, m, "/store")); diff != "" {
-					t.Errorf("the source changed:\n%s", diff)
-				}
-			})
+					if full, ok := errors.AsType[*image.NoSpaceError](err); ok {
+						if free, _ := m.Free("/"); full.Need != 4*16384 || full.Available < 0 || full.Available > free {
+							t.Errorf("needs %d bytes, %d available", full.Need, full.Available)
+						}
+					}
+					if _, err := m.Stat("/new"); !errors.Is(err, fs.ErrNotExist) {
+						t.Errorf("/new was left: %v", err)
+					}
+					if diff := cmp.Diff(before, contents(t, m, "/store")); diff != "" {
+						t.Errorf("the source changed:\n%s", diff)
+					}
+				})
+			}
 		}
 	}
 }

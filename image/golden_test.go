@@ -3,6 +3,7 @@ package image_test
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"loomstore/image"
 	"loomstore/internal/checksum"
 	"loomstore/internal/vfs"
+	"loomstore/internal/vfs/errorfs"
 	"loomstore/internal/vfs/memfs"
 	"loomstore/internal/vfs/oplog"
 	"loomstore/patch"
@@ -21,6 +23,20 @@ func testUUID() patch.UUID { return patch.UUID{0: 0x10, 15: 0x0f} }
 // deterministic are options under which operations have one order.
 func deterministic(fsys vfs.FS, pageSize int) *image.Options {
 	return &image.Options{FS: fsys, Create: true, Geometry: patch.Geometry{PageSize: pageSize}, Workers: 1, NewUUID: testUUID}
+}
+
+// copying is a file system that can not share blocks.
+func copying(fsys vfs.FS) vfs.FS {
+	return errorfs.New(fsys, refuse{})
+}
+
+type refuse struct{}
+
+func (refuse) Inject(op errorfs.Op) *errorfs.Fault {
+	if op.Kind == vfs.Clone {
+		return &errorfs.Fault{Err: errors.ErrUnsupported}
+	}
+	return nil
 }
 
 // The operations of the protocol, one file an act: what stands in testdata is
@@ -78,12 +94,17 @@ func TestGoldenOperations(t *testing.T) {
 	s = open()
 	golden("recovery")
 	checkHolds(t, s, m, 6)
-	if _, err := image.Backup(ctx, "/store", "/copy", o, nil); err != nil {
+	fsys.Reset()
+	// The name of the temporary directory holds the process id.
+	if _, err := image.Backup(ctx, "/store", "/copy", deterministic(copying(fsys), 16384), nil); err != nil {
 		t.Fatal(err)
 	}
-	// The name of the temporary directory holds the process id.
-	log := fsys.String()
-	oplog.Golden(t, filepath.Join("testdata", "backup.log"), stripPID(log))
+	oplog.Golden(t, filepath.Join("testdata", "backup.log"), stripPID(fsys.String()))
+	fsys.Reset()
+	if _, err := image.Backup(ctx, "/store", "/shared", o, nil); err != nil {
+		t.Fatal(err)
+	}
+	oplog.Golden(t, filepath.Join("testdata", "backup-reflink.log"), stripPID(fsys.String()))
 	if err := s.Close(ctx); err != nil {
 		t.Fatal(err)
 	}

@@ -71,6 +71,10 @@ type Options struct {
 	// Workers is how many goroutines write a body or hash an image; 0 is one a
 	// core, 1 makes the order of operations deterministic.
 	Workers int
+	// Unread lets a backup take the pages as they are where the file system can
+	// share their blocks, instead of reading them: it takes the same time for
+	// any size, and a damaged page goes unseen until Verify of the copy.
+	Unread bool
 	// NewUUID names a new store; nil is random.
 	NewUUID func() patch.UUID
 	// Logger hears of what recovery found; nil is silent.
@@ -113,7 +117,9 @@ func (o *Options) fits(pages int) error {
 		"open it with a larger arena")
 }
 
-func (o *Options) scanner() scanner { return scanner{g: o.Geometry, workers: o.Workers} }
+func (o *Options) scanner() scanner {
+	return scanner{g: o.Geometry, workers: o.Workers, zero: zeroHash(o.Geometry)}
+}
 
 // randomUUID is a version 4 UUID.
 func randomUUID() (u patch.UUID) {

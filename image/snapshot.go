@@ -7,7 +7,6 @@ import (
 	"io"
 	"io/fs"
 	"path/filepath"
-	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -36,12 +35,18 @@ type snapshot struct {
 	rec    *patch.Record // the checkpoint
 	hashes []uint64      // of its pages, as the store says they should be
 	held   time.Duration // how long an apply may have been kept waiting
+	shared bool          // dst shares the image's blocks
 	bad    int           // defects reported
 }
 
 // take reads the snapshot. Defects are reported through s.defect and do not
 // end it; an error does.
 func (s *snapshot) take() error {
+	if s.dst != nil {
+		if done, err := s.clone(); done || err != nil {
+			return err
+		}
+	}
 	r := &reading{o: s.o, ctx: s.ctx, x: new(examination)}
 	defer r.close()
 	if err := r.open(s.dir); err != nil {
@@ -74,6 +79,16 @@ func (s *snapshot) readAll(r *reading) ([]uint64, error) {
 	pages := int((r.imageLen + int64(s.o.Geometry.PageSize) - 1) / int64(s.o.Geometry.PageSize))
 	s.dstBytes = int64(pages) * int64(s.o.Geometry.PageSize)
 	hashes := make([]uint64, pages)
+	scan := s.scanner(pages)
+	err := scan.runs(s.ctx, r.image, pages, func(first, n int, content []byte) error {
+		scan.sum(hashes[first:first+n], content)
+		return s.put(first, content)
+	})
+	return hashes, err
+}
+
+// scanner returns one that tells of its progress over so many pages.
+func (s *snapshot) scanner(pages int) scanner {
 	scan := s.o.scanner()
 	if s.progress != nil {
 		var mu sync.Mutex
@@ -85,20 +100,20 @@ func (s *snapshot) readAll(r *reading) ([]uint64, error) {
 			s.progress(done, pages)
 		}
 	}
-	err := scan.hash(s.ctx, r.image, pages, func(page int, content []byte) error {
-		hashes[page] = checksum.Sum64(content)
-		return s.put(page, content)
-	})
-	return hashes, err
+	return scan
 }
 
-func (s *snapshot) put(page int, content []byte) error {
-	if s.dst == nil {
+// put copies pages from first on, of which a hole stays one, and lets the disk
+// begin.
+func (s *snapshot) put(first int, content []byte) error {
+	if s.dst == nil || len(content) == 0 {
 		return nil
 	}
-	if _, err := s.dst.WriteAt(content, int64(page)*int64(len(content))); err != nil {
-		return fmt.Errorf("copy page %d: %w", page, s.o.spaceError(s.dstDir, patch.ImageFile, s.dstBytes, err))
+	off := int64(first) * int64(s.o.Geometry.PageSize)
+	if _, err := s.dst.WriteAt(content, off); err != nil {
+		return fmt.Errorf("copy pages from %d on: %w", first, s.o.spaceError(s.dstDir, patch.ImageFile, s.dstBytes, err))
 	}
+	s.dst.WriteBack(off, int64(len(content)))
 	return nil
 }
 
@@ -125,19 +140,10 @@ func (s *snapshot) lockApply() (func(), error) {
 // settle compares what was read with what it should be, and reads again what
 // an apply changed meanwhile.
 func (s *snapshot) settle(r *reading, read []uint64) error {
-	h, err := s.header(r)
+	h, body, err := s.describe(r)
 	if err != nil || h == nil {
 		return err
 	}
-	s.rec = s.record(r, h)
-	var body *patch.Body
-	if s.rec.Lines > 0 {
-		body = s.body(r, h)
-	}
-	if err := s.expect(r, h, body); err != nil {
-		return err
-	}
-	size := s.o.Geometry.PageSize
 	if s.quick {
 		err = s.checkPending(h, body)
 	} else {
@@ -146,15 +152,40 @@ func (s *snapshot) settle(r *reading, read []uint64) error {
 	if err != nil {
 		return err
 	}
+	s.checkTable(r, h, body)
+	if s.dst != nil {
+		return s.dst.Truncate(s.length())
+	}
+	return nil
+}
+
+// describe fills in which checkpoint it is and what its pages should be. It
+// returns the header, nil if there is none and that was reported, and the body
+// if it may be needed.
+func (s *snapshot) describe(r *reading) (*patch.Header, *patch.Body, error) {
+	h, err := s.header(r)
+	if err != nil || h == nil {
+		return nil, nil, err
+	}
+	s.rec = s.record(r, h)
+	var body *patch.Body
+	if s.rec.Lines > 0 {
+		body = s.body(r, h)
+	}
+	return h, body, s.expect(r, h, body)
+}
+
+// length is that of the checkpoint's image.
+func (s *snapshot) length() int64 { return int64(s.rec.NewPages) * int64(s.o.Geometry.PageSize) }
+
+// checkTable looks at the image's length, and proves the page hashes by the
+// digest of the record.
+func (s *snapshot) checkTable(r *reading, h *patch.Header, body *patch.Body) {
 	s.checkLength(r, h, body)
 	if got := digestOf(s.hashes); got != s.rec.NewDigest {
 		s.report(&patch.Defect{Class: patch.ErrDamaged, File: patch.SumsFile, Page: -1, Offset: tableOffset,
 			Want: s.rec.NewDigest.String(), Got: got.String(), Reason: "digest of the table"})
 	}
-	if s.dst != nil {
-		return s.dst.Truncate(int64(s.rec.NewPages) * int64(size))
-	}
-	return nil
 }
 
 // checkLength compares the image's length with that of its checkpoint. Until a
@@ -310,16 +341,9 @@ func (s *snapshot) expect(r *reading, h *patch.Header, body *patch.Body) error {
 	if limit := max(have, int(r.imageLen/int64(s.o.Geometry.PageSize))+1, lastLine(body)+1); pages > limit && h.Epoch == s.rec.Epoch {
 		pages = limit
 	}
-	s.hashes = slices.Grow(s.hashes, pages)
-	for p := range pages {
-		hash := t.zeroHash
-		if p < have {
-			var err error
-			if hash, err = t.get(p); err != nil {
-				return err
-			}
-		}
-		s.hashes = append(s.hashes, hash)
+	var err error
+	if s.hashes, err = t.first(pages); err != nil {
+		return err
 	}
 	if body != nil {
 		for _, l := range body.Lines {

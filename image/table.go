@@ -28,10 +28,13 @@ type table struct {
 }
 
 func newTable(f vfs.File, g patch.Geometry, pages int) *table {
-	t := &table{file: f, zeroHash: checksum.Sum64(make([]byte, g.PageSize)), onDisk: pages}
+	t := &table{file: f, zeroHash: zeroHash(g), onDisk: pages}
 	t.chunks = make([]*[perChunk]uint64, chunksFor(pages))
 	return t
 }
+
+// zeroHash is the hash of a page of zeros.
+func zeroHash(g patch.Geometry) uint64 { return checksum.Sum64(make([]byte, g.PageSize)) }
 
 func chunksFor(pages int) int { return (pages + perChunk - 1) / perChunk }
 
@@ -44,6 +47,21 @@ func (t *table) get(page int) (uint64, error) {
 		return 0, err
 	}
 	return c[page%perChunk], nil
+}
+
+// first returns the hashes of the pages [0, n).
+func (t *table) first(n int) ([]uint64, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	hashes := make([]uint64, n)
+	for p := 0; p < n; p += perChunk {
+		c, err := t.chunk(p / perChunk)
+		if err != nil {
+			return nil, err
+		}
+		copy(hashes[p:], c[:])
+	}
+	return hashes, nil
 }
 
 // load brings in the chunks of all lines and of the pages [from, to), so that

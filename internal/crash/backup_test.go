@@ -8,17 +8,30 @@ import (
 
 	"loomstore/image"
 	"loomstore/internal/vfs"
+	"loomstore/internal/vfs/errorfs"
 	"loomstore/internal/vfs/memfs"
 )
 
+// noClone is a file system that can not share blocks.
+type noClone struct{}
+
+func (noClone) Inject(op errorfs.Op) *errorfs.Fault {
+	if op.Kind == vfs.Clone {
+		return &errorfs.Fault{Err: errors.ErrUnsupported}
+	}
+	return nil
+}
+
 // A backup that is cut off at any operation leaves its source as it was, and
 // under its name either nothing or all of one epoch; once it has returned, all
-// of it. Source: closed, and committed but not applied.
+// of it. Source: closed, and committed but not applied; pages
+// copied, and blocks shared.
 func TestBackupCutOffAnywhere(t *testing.T) {
 	p := loom{size: 1024, create: true}
 	backup := loom{size: 1024, dir: "/backup"}
 	tried, absent := 0, 0
-	for _, pending := range []bool{false, true} {
+	for i := range 4 {
+		pending, share := i&1 > 0, i&2 > 0
 		m, l := prepared(t, p, history[:2]...)
 		s, err := p.open(m)
 		if err != nil {
@@ -45,12 +58,12 @@ func TestBackupCutOffAnywhere(t *testing.T) {
 			case errors.Is(f.err, image.ErrNotStore) && !done:
 				absent++
 			default:
-				t.Errorf("pending %v, backup: %v\n at %v\n kept %s", pending, f, tr, how())
+				t.Errorf("pending %v, share %v, backup: %v\n at %v\n kept %s", pending, share, f, tr, how())
 				return false
 			}
 			s, _, f = recovered(p, left, l)
 			if f != nil {
-				t.Errorf("pending %v, source: %v\n at %v\n kept %s", pending, f, tr, how())
+				t.Errorf("pending %v, share %v, source: %v\n at %v\n kept %s", pending, share, f, tr, how())
 				return false
 			}
 			return s.close() == nil
@@ -58,7 +71,13 @@ func TestBackupCutOffAnywhere(t *testing.T) {
 		x := &explorer{proto: p}
 		rng := rand.New(rand.NewPCG(1, 2))
 		take := func(fsys vfs.FS, l *ledger) error {
-			_, err := image.Backup(context.Background(), storeDir, "/backup", p.options(fsys), nil)
+			if !share {
+				fsys = errorfs.New(fsys, noClone{})
+			}
+			report, err := image.Backup(context.Background(), storeDir, "/backup", p.options(fsys), nil)
+			if err == nil && report.Shared != share {
+				t.Errorf("share %v: %+v", share, report)
+			}
 			done = err == nil
 			l.ack(l.acked)
 			return err

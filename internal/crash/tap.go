@@ -140,5 +140,7 @@ func (f *tapFile) CloneFrom(src vfs.File) error {
 	if s, ok := src.(*tapFile); ok {
 		src = s.File
 	}
-	return f.File.CloneFrom(src)
+	return f.t.do(&step{Kind: vfs.Clone, path: f.path}, func() error { return f.File.CloneFrom(src) })
 }
+
+func (f *tapFile) NextData(off int64) (int64, error) { return vfs.NextData(f.File, off) }
