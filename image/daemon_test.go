@@ -41,7 +41,8 @@ func through(c *aiod.Client, pageSize int) *image.Options {
 
 // The operations as the daemon does them, in its order, are those of the
 // golden files, which this process would have done itself. A daemon does not
-// see what concerns this process alone: what is opened, locked and closed.
+// see what concerns this process alone: what is opened, locked and closed; and
+// when the disk begins with what is written makes no difference.
 func TestGoldenThroughDaemon(t *testing.T) {
 	ctx := context.Background()
 	dir := filepath.Join(t.TempDir(), "store")
