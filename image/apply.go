@@ -2,6 +2,7 @@ package image
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"loomstore/internal/vfs"
@@ -67,42 +68,93 @@ func (s *Store) apply(ctx context.Context, p *pending) error {
 	return nil
 }
 
-// applyPages sets the image's length and writes the pages, neighbours in one
-// call, and lets the disk begin with each chunk while the next is read: pages
-// that lie scattered are one request each, so it is the disk that takes long.
-// They are read back from the body, because the program may have stored into
-// the arena since, and checked against their lines on the way. One core is
-// enough; the program has the others.
+// applyPages sets the image's length and brings the pages into it: long runs
+// of neighbours by sharing the body's blocks where the file system can, all
+// others by copying. What is written again is copied: see renew.
 func (s *Store) applyPages(ctx context.Context, p *pending) error {
-	size := s.o.Geometry.PageSize
+	size, lines := s.o.Geometry.PageSize, p.body.Lines
 	if err := setLength(s.image, int64(p.rec.NewPages)*int64(size), p.redo); err != nil {
 		return fmt.Errorf("resize %s: %w", patch.ImageFile, err)
 	}
-	return inChunks(ctx, 1, len(p.body.Lines), func(from, to int, c *scratch) error {
+	done := 0
+	for i := 0; i < len(lines) && !s.copies && !p.redo; {
+		end := i + neighbours(lines[i:])
+		if end-i >= s.o.ShareRun {
+			if err := s.copyPages(ctx, p, done, i); err != nil {
+				return err
+			}
+			if err := s.sharePages(ctx, p, i, end); err != nil {
+				return err
+			}
+			done = end
+		}
+		i = end
+	}
+	return s.copyPages(ctx, p, done, len(lines))
+}
+
+// neighbours is how many of the lines, from the first on, are of consecutive
+// pages.
+func neighbours(lines []patch.Line) int {
+	n := 1
+	for n < len(lines) && lines[n].Page == lines[0].Page+n {
+		n++
+	}
+	return n
+}
+
+// copyPages writes the pages of lines [i, end), neighbours in one call, and
+// lets the disk begin with each chunk while the next is read: pages that lie
+// scattered are one request each, so it is the disk that takes long. They are
+// read back from the body, because the program may have stored into the arena
+// since, and checked against their lines on the way. One core is enough; the
+// program has the others.
+func (s *Store) copyPages(ctx context.Context, p *pending, i, end int) error {
+	size := s.o.Geometry.PageSize
+	return inChunks(ctx, 1, end-i, func(from, to int, c *scratch) error {
 		b := c.bytes((to - from) * size)
-		if err := p.body.ReadPages(from, to-from, b); err != nil {
+		if err := p.body.ReadPages(i+from, to-from, b); err != nil {
 			return err
 		}
-		lines := p.body.Lines[from:to]
-		for i := 0; i < len(lines); {
-			run := 1
-			for i+run < len(lines) && lines[i+run].Page == lines[i].Page+run {
-				run++
-			}
-			off := int64(lines[i].Page) * int64(size)
+		lines := p.body.Lines[i+from : i+to]
+		for k := 0; k < len(lines); {
+			run := neighbours(lines[k:])
+			off := int64(lines[k].Page) * int64(size)
 			if err := renew(s.image, off, int64(run*size), p.redo); err != nil {
 				return fmt.Errorf("renew %s: %w", patch.ImageFile, err)
 			}
-			if _, err := s.image.WriteAt(b[i*size:(i+run)*size], off); err != nil {
+			if _, err := s.image.WriteAt(b[k*size:(k+run)*size], off); err != nil {
 				return fmt.Errorf("write %s: %w", patch.ImageFile, err)
 			}
-			i += run
+			k += run
 		}
 		// In one call: what lies between the pages is clean and not written.
 		off := int64(lines[0].Page) * int64(size)
 		s.image.WriteBack(off, int64(lines[len(lines)-1].Page+1)*int64(size)-off)
 		return nil
 	})
+}
+
+// sharePages checks the neighbouring pages of lines [i, end) against their
+// lines and gives the image the body's blocks, which are not written a second
+// time. When the next body but one is written over them, memory.bin gets
+// others.
+func (s *Store) sharePages(ctx context.Context, p *pending, i, end int) error {
+	size := s.o.Geometry.PageSize
+	err := inChunks(ctx, 1, end-i, func(from, to int, c *scratch) error {
+		return p.body.ReadPages(i+from, to-from, c.bytes((to-from)*size))
+	})
+	if err != nil {
+		return err
+	}
+	err = vfs.CloneRange(s.image, s.memory, p.body.PageOffset(i), int64(end-i)*int64(size), int64(p.body.Lines[i].Page)*int64(size))
+	if errors.Is(err, errors.ErrUnsupported) {
+		s.copies = true
+		return s.copyPages(ctx, p, i, end)
+	} else if err != nil {
+		return fmt.Errorf("share blocks of %s: %w", patch.ImageFile, err)
+	}
+	return nil
 }
 
 // applySums sets the length of sums.bin and writes the blocks of entries that

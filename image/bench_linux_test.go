@@ -224,7 +224,7 @@ func BenchmarkCopies(b *testing.B) {
 		b.Fatal(err)
 	}
 	w := stopwatch{}
-	copied := filepath.Join(dir, "copy")
+	copied, shared := filepath.Join(dir, "copy"), false
 	cell := func(what string, do func() error) func() {
 		return func() {
 			if err := os.RemoveAll(copied); err != nil {
@@ -248,6 +248,11 @@ func BenchmarkCopies(b *testing.B) {
 			return err
 		}),
 		cell("backup", func() error { _, err := image.Backup(b.Context(), src, copied, nil, nil); return err }),
+		cell("unread", func() error {
+			report, err := image.Backup(b.Context(), src, copied, &image.Options{Unread: true}, nil)
+			shared = report.Shared
+			return err
+		}),
 		cell("cp", func() error {
 			if err := exec.Command("cp", "--reflink=never", filepath.Join(src, patch.ImageFile), copied).Run(); err != nil {
 				return err
@@ -267,6 +272,9 @@ func BenchmarkCopies(b *testing.B) {
 	speed := func(what, floor string) float64 { return float64(w.median(floor)) / float64(w.median(what)) }
 	fmt.Printf("verify %.2f ms, %.2f of murmur3's speed; backup %.2f ms, %.2f of the speed of cp and fsync\n",
 		millis(w.median("verify")), speed("verify", "murmur"), millis(w.median("backup")), speed("backup", "cp"))
+	if shared {
+		fmt.Printf("backup with shared blocks, unread, %.2f ms\n", millis(w.median("unread")))
+	}
 }
 
 func hashOnAllCores(mem []byte) {

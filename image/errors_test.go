@@ -42,6 +42,14 @@ func openOn(fsys vfs.FS) (*image.Store, error) {
 	return s, err
 }
 
+// openSharing is openOn with an apply that shares every run of two pages.
+func openSharing(fsys vfs.FS) (*image.Store, error) {
+	o := deterministic(fsys, 256)
+	o.ShareRun = 2
+	s, _, err := image.Open(context.Background(), "/store", o)
+	return s, err
+}
+
 // prepared leaves a store with two checkpoints behind; pending says whether
 // the second is applied and closed.
 func prepared(pending bool) func(t *testing.T, fsys *memfs.FS, m *model) uint64 {
@@ -89,17 +97,19 @@ var acts = []act{
 		}
 		return 2, s.Close(context.Background())
 	}},
-	{"checkpoint", prepared(false), checkpointThree(step{6, []int{0, 5}})},
-	{"checkpoint that grows", prepared(false), checkpointThree(step{8, []int{0, 5, 7}})},
-	{"checkpoint that shrinks", prepared(false), checkpointThree(step{3, []int{2}})},
-	{"checkpoint after recovery", prepared(true), checkpointThree(step{7, []int{0, 6}})},
+	{"checkpoint", prepared(false), checkpointThree(openOn, step{6, []int{0, 5}})},
+	{"checkpoint that shares blocks", prepared(false), checkpointThree(openSharing, step{8, []int{0, 1, 3, 5, 6, 7}})},
+	{"checkpoint after recovery that shares blocks", prepared(true), checkpointThree(openSharing, step{6, []int{4, 5}})},
+	{"checkpoint that grows", prepared(false), checkpointThree(openOn, step{8, []int{0, 5, 7}})},
+	{"checkpoint that shrinks", prepared(false), checkpointThree(openOn, step{3, []int{2}})},
+	{"checkpoint after recovery", prepared(true), checkpointThree(openOn, step{7, []int{0, 6}})},
 }
 
 // checkpointThree takes checkpoint 3, and tries what failed once more, as an
 // engine does: a store is only given up when it is in doubt.
-func checkpointThree(st step) func(fsys vfs.FS, m *model) (acked uint64, err error) {
+func checkpointThree(open func(vfs.FS) (*image.Store, error), st step) func(fsys vfs.FS, m *model) (acked uint64, err error) {
 	return func(fsys vfs.FS, m *model) (uint64, error) {
-		s, err := openOn(fsys)
+		s, err := open(fsys)
 		if err != nil {
 			return 2, err
 		}

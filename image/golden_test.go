@@ -33,7 +33,7 @@ func copying(fsys vfs.FS) vfs.FS {
 type refuse struct{}
 
 func (refuse) Inject(op errorfs.Op) *errorfs.Fault {
-	if op.Kind == vfs.Clone {
+	if op.Kind == vfs.Clone || op.Kind == vfs.Share {
 		return &errorfs.Fault{Err: errors.ErrUnsupported}
 	}
 	return nil
@@ -107,6 +107,37 @@ func TestGoldenOperations(t *testing.T) {
 	oplog.Golden(t, filepath.Join("testdata", "backup-reflink.log"), stripPID(fsys.String()))
 	if err := s.Close(ctx); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// Long runs of neighbours are shared with the body, what is between them is
+// copied; where blocks can not be shared, that is tried once.
+func TestGoldenShared(t *testing.T) {
+	for name, over := range waysToCopy {
+		mem := memfs.New()
+		fsys := oplog.New(mem, oplog.Options{Root: "/store"})
+		o := deterministic(over(struct {
+			vfs.FS
+			vfs.Freer
+		}{fsys, mem}), 16384)
+		o.ShareRun = 2
+		s, _, err := image.Open(context.Background(), "/store", o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := model{size: 16384}
+		if err := checkpoint(s, m.take(1, step{9, []int{0, 2, 3, 4, 6, 7, 8}})); err != nil {
+			t.Fatal(err)
+		}
+		fsys.Reset()
+		if err := checkpoint(s, m.take(2, step{9, []int{0, 1, 3, 5, 7, 8}})); err != nil {
+			t.Fatal(err)
+		}
+		oplog.Golden(t, filepath.Join("testdata", "checkpoint-"+name+".log"), fsys.String())
+		checkHolds(t, s, m, 2)
+		if err := s.Close(context.Background()); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

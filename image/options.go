@@ -49,6 +49,10 @@ const DefaultMaxPages = 1 << 28
 // DefaultPatchKeep is how much of memory.bin Close leaves.
 const DefaultPatchKeep = 256 << 20
 
+// DefaultShareRun is one MiB: with shorter runs the calls, and the blocks that
+// the next body has to be given anew, cost what the writing saves.
+const DefaultShareRun = 64
+
 // Options are the choices of Open. The zero value is right for most.
 type Options struct {
 	// FS is the file system; nil is the operating system's.
@@ -68,6 +72,10 @@ type Options struct {
 	// PatchKeep is the length to which Close cuts memory.bin, in bytes; 0 is
 	// DefaultPatchKeep, less than 0 keeps all.
 	PatchKeep int64
+	// ShareRun is how many neighbouring pages an apply does not copy, but lets
+	// image.bin share with the body, where the file system can (reflink); 0 is
+	// DefaultShareRun.
+	ShareRun int
 	// Workers is how many goroutines write a body or hash an image; 0 is one a
 	// core, 1 makes the order of operations deterministic.
 	Workers int
@@ -97,6 +105,9 @@ func (o *Options) withDefaults() *Options {
 	}
 	if c.PatchKeep == 0 {
 		c.PatchKeep = DefaultPatchKeep
+	}
+	if c.ShareRun == 0 {
+		c.ShareRun = DefaultShareRun
 	}
 	if c.NewUUID == nil {
 		c.NewUUID = randomUUID

@@ -12,6 +12,7 @@ import (
 	"loomstore/image"
 	"loomstore/internal/vfs"
 	"loomstore/internal/vfs/memfs"
+	"loomstore/internal/vfs/oplog"
 	"loomstore/patch"
 )
 
@@ -59,6 +60,54 @@ func TestBackupSharesBlocks(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			fsys, dir := fsys(t)
 			backupShares(t, fsys, filepath.Join(dir, "store"), dir)
+		})
+	}
+}
+
+// A long run of pages is not written a second time by an apply, and is what it
+// was when its body has made room for others.
+func TestApplySharesBlocks(t *testing.T) {
+	for name, mkfs := range map[string][]string{
+		"xfs":   {"mkfs.xfs", "-q", "-m", "reflink=1"},
+		"btrfs": {"mkfs.btrfs", "-q"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx, dir := context.Background(), reflinking(t, mkfs...)
+			log := oplog.New(vfs.OS, oplog.Options{Root: dir})
+			s, _, err := image.Open(ctx, filepath.Join(dir, "store"), &image.Options{FS: log, Create: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			m := model{size: 16384}
+			run := make([]int, 100)
+			for epoch := range uint64(6) {
+				for i := range run {
+					run[i] = int(epoch)*30 + i
+				}
+				if err := checkpoint(s, m.take(epoch+1, step{300, append([]int{}, run...)})); err != nil {
+					t.Fatal(err)
+				}
+			}
+			shared := 0
+			for _, op := range log.Ops() {
+				if op.Kind == vfs.Share && op.Err == nil && op.Len == 100*16384 {
+					shared++
+				}
+			}
+			if shared != 6 {
+				t.Errorf("%d applies shared blocks, want 6", shared)
+			}
+			if err := s.Close(ctx); err != nil {
+				t.Fatal(err)
+			}
+			again, _, err := image.Open(ctx, filepath.Join(dir, "store"), &image.Options{Full: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			checkHolds(t, again, m, 6)
+			if err := again.Close(ctx); err != nil {
+				t.Fatal(err)
+			}
 		})
 	}
 }

@@ -37,6 +37,8 @@ type Store struct {
 	doubt error                        // not nil: no further checkpoint (R4)
 	found bool                         // the header was found CLEAN, perhaps in the cache only
 	sound span                         // of memory.bin: this process has written and synced it
+	// copies says that image.bin can not share blocks with memory.bin. Apply's.
+	copies bool
 
 	mu      sync.Mutex
 	pending *pending // committed, not yet known to be in the image

@@ -71,9 +71,9 @@ func TestNoCrashStateBreaksTheStore(t *testing.T) {
 	if first == 1 {
 		// The fixed workload from the first creation on, and all overlaps.
 		x.seed = 1
-		for _, p := range []loom{{size: 256, create: true, keep: 1}, {size: 1024, create: true}} {
+		for _, p := range []loom{{size: 256, create: true, keep: 1}, {size: 1024, create: true}, {size: 1024, create: true, share: 2}} {
 			x.proto, x.again = p, goesOn(p)
-			if err := x.explore(fmt.Sprintf("history at %d", p.size), memfs.New(), newLedger(), takes(p, history...), 2); err != nil {
+			if err := x.explore(fmt.Sprintf("history at %d, shared %d", p.size, p.share), memfs.New(), newLedger(), takes(p, history...), 2); err != nil {
 				t.Error(err)
 			}
 		}
@@ -95,7 +95,7 @@ func TestNoCrashStateBreaksTheStore(t *testing.T) {
 	logged := began
 	for seed := first; x.distinct.Load() < want && !x.failed(); seed++ {
 		rng := rand.New(rand.NewPCG(uint64(seed), 3))
-		p := loom{size: []int{256, 1024, 1024, 2048}[rng.IntN(4)], create: true, keep: int64(rng.IntN(2))}
+		p := loom{size: []int{256, 1024, 1024, 2048}[rng.IntN(4)], create: true, keep: int64(rng.IntN(2)), share: rng.IntN(3)}
 		x.proto, x.again, x.seed, x.budgets = p, goesOn(p), uint64(seed), depth
 		m, l := prepared(t, p, randomHistory(rng, rng.IntN(3))...)
 		if err := x.explore(fmt.Sprintf("seed %d", seed), m, l, takes(p, randomHistory(rng, 4)...), 2); err != nil {

@@ -44,6 +44,7 @@ type loom struct {
 	keep int64
 	// anonymous: epochs are not compared, because an import begins anew.
 	anonymous bool
+	share     int    // Options.ShareRun
 	uuid      byte   // tells stores apart
 	dir       string // where the store lies; "" is storeDir
 	// early acknowledges too early: before "stage" or before "commit". For mutants.
@@ -53,7 +54,7 @@ type loom struct {
 func (p loom) pageSize() int { return p.size }
 
 func (p loom) options(fsys vfs.FS) *image.Options {
-	return &image.Options{FS: fsys, Create: p.create, Full: p.full, Geometry: patch.Geometry{PageSize: p.size}, Workers: 1, NewUUID: func() patch.UUID { return patch.UUID{0: 0xc4, 15: p.uuid} }, PatchKeep: p.keep}
+	return &image.Options{FS: fsys, Create: p.create, Full: p.full, Geometry: patch.Geometry{PageSize: p.size}, Workers: 1, NewUUID: func() patch.UUID { return patch.UUID{0: 0xc4, 15: p.uuid} }, PatchKeep: p.keep, ShareRun: p.share}
 }
 
 func (p loom) open(fsys vfs.FS) (session, error) {

@@ -143,4 +143,14 @@ func (f *tapFile) CloneFrom(src vfs.File) error {
 	return f.t.do(&step{Kind: vfs.Clone, path: f.path}, func() error { return f.File.CloneFrom(src) })
 }
 
+// CloneRange is to a crash what a write of the same bytes is.
+func (f *tapFile) CloneRange(src vfs.File, from, n, off int64) error {
+	b := make([]byte, n)
+	if _, err := src.ReadAt(b, from); err != nil {
+		return err
+	}
+	_, err := f.WriteAt(b, off)
+	return err
+}
+
 func (f *tapFile) NextData(off int64) (int64, error) { return vfs.NextData(f.File, off) }

@@ -314,6 +314,34 @@ func TestCloneFrom(t *testing.T) {
 	})
 }
 
+func TestCloneRange(t *testing.T) {
+	each(t, func(t *testing.T, fsys vfs.FS, dir string) {
+		src, dst := create(t, fsys, filepath.Join(dir, "src")), create(t, fsys, filepath.Join(dir, "dst"))
+		const block = 64 << 10 // any file system's
+		put(t, src, string(bytes.Repeat([]byte("a"), block))+string(bytes.Repeat([]byte("b"), block)), 0)
+		put(t, dst, string(bytes.Repeat([]byte("x"), 3*block)), 0)
+		err := vfs.CloneRange(dst, src, block, block, block)
+		if errors.Is(err, errors.ErrUnsupported) {
+			wantContent(t, dst, string(bytes.Repeat([]byte("x"), 3*block)))
+			return
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		put(t, src, "c", block) // what is written next has blocks of its own
+		part := func(letter string) string { return string(bytes.Repeat([]byte(letter), block)) }
+		wantContent(t, dst, part("x")+part("b")+part("x"))
+		if err := vfs.CloneRange(dst, src, 0, block, 3*block); err != nil { // behind the end
+			t.Fatal(err)
+		}
+		wantContent(t, dst, part("x")+part("b")+part("x")+part("a"))
+		if err := vfs.CloneRange(dst, src, block, 2*block, 0); err == nil {
+			t.Error("more than the source has was shared")
+		}
+		wantContent(t, dst, part("x")+part("b")+part("x")+part("a"))
+	})
+}
+
 func TestOpenFlags(t *testing.T) {
 	each(t, func(t *testing.T, fsys vfs.FS, dir string) {
 		name := filepath.Join(dir, "a")

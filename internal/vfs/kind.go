@@ -26,6 +26,7 @@ const (
 	Size      Kind = "size"
 	Seek      Kind = "seek" // NextData
 	Clone     Kind = "clone"
+	Share     Kind = "share" // CloneRange
 	WriteBack Kind = "writeback"
 	Close     Kind = "close"
 	OpenLock  Kind = "openlock"

@@ -194,6 +194,30 @@ func (f *osFile) NextData(off int64) (next int64, err error) {
 	return next, err
 }
 
+var _ RangeCloner = (*osFile)(nil)
+
+func (f *osFile) CloneRange(src File, from, n, off int64) error {
+	in, ok := src.Fd()
+	if !ok || from < 0 || n <= 0 || off < 0 {
+		return &fs.PathError{Op: "ficlonerange", Path: f.Name(), Err: errors.ErrUnsupported}
+	}
+	part := &unix.FileCloneRange{Src_fd: int64(in), Src_offset: uint64(from), Src_length: uint64(n), Dest_offset: uint64(off)}
+	return f.control("ficlonerange", func(fd int) error {
+		return unshared(retryEINTR(func() error { return unix.IoctlFileCloneRange(fd, part) }))
+	})
+}
+
+// unshared makes an error that says that blocks can not be shared one that
+// says that the caller has to copy: another file system, one without the call,
+// or one whose files or offsets forbid it.
+func unshared(err error) error {
+	switch err {
+	case unix.EXDEV, unix.ENOTTY, unix.EINVAL:
+		return fmt.Errorf("%w: %w", errors.ErrUnsupported, err)
+	}
+	return err
+}
+
 func (f *osFile) CloneFrom(src File) error {
 	from, ok := src.Fd()
 	if !ok {
@@ -205,15 +229,7 @@ func (f *osFile) CloneFrom(src File) error {
 		return &fs.PathError{Op: "ficlone", Path: f.Name(), Err: fmt.Errorf("%d bytes long, want an empty file: %w", length, unix.EINVAL)}
 	}
 	return f.control("ficlone", func(fd int) error {
-		err := retryEINTR(func() error { return unix.IoctlFileClone(fd, int(from)) })
-		switch err {
-		case unix.EXDEV, unix.ENOTTY, unix.EINVAL:
-			// Another file system, one without the call, or one whose
-			// files differ in a way that forbids sharing: all mean that
-			// the caller has to copy.
-			return fmt.Errorf("%w: %w", errors.ErrUnsupported, err)
-		}
-		return err
+		return unshared(retryEINTR(func() error { return unix.IoctlFileClone(fd, int(from)) }))
 	})
 }
 

@@ -34,8 +34,8 @@ import (
 type Op struct {
 	Kind    vfs.Kind
 	Name    string // path as the caller gave it
-	NewName string // Rename: the new one; Clone: the source
-	Off     int64  // Read, Write, WriteVec, Allocate, Renew, WriteBack, Seek; the byte of a lock; the size of Truncate
+	NewName string // Rename: the new one; Clone, Share: the source
+	Off     int64  // Read, Write, WriteVec, Allocate, Renew, WriteBack, Seek, Share; the byte of a lock; the size of Truncate
 	Len     int64
 }
 

@@ -134,6 +134,17 @@ func (f *file) CloneFrom(src vfs.File) error {
 	return f.File.CloneFrom(src)
 }
 
+func (f *file) CloneRange(src vfs.File, from, n, off int64) error {
+	op := Op{Kind: vfs.Share, Name: f.name, Off: off, Len: n}
+	if wrapped, ok := src.(*file); ok {
+		op.NewName, src = wrapped.name, wrapped.File
+	}
+	if err := f.fs.check(op); err != nil {
+		return err
+	}
+	return vfs.CloneRange(f.File, src, from, n, off)
+}
+
 func (f *file) WriteBack(off, n int64) {
 	if f.fs.check(Op{Kind: vfs.WriteBack, Name: f.name, Off: off, Len: n}) == nil {
 		f.File.WriteBack(off, n)

@@ -213,6 +213,37 @@ func (f *file) CloneFrom(src vfs.File) error {
 	return nil
 }
 
+var _ vfs.RangeCloner = (*file)(nil)
+
+// CloneRange copies, whatever the alignment; a crash sees an ordinary write.
+func (f *file) CloneRange(src vfs.File, from, n, off int64) error {
+	defer f.fs.mu.Unlock()
+	if err := f.use("share", os.O_RDONLY); err != nil {
+		return err
+	}
+	in, ok := src.(*file)
+	switch {
+	case !ok || in.fs != f.fs:
+		return pathError("share", f.name, errors.ErrUnsupported)
+	case in.closed:
+		return pathError("share", in.name, fs.ErrClosed)
+	case in.access == os.O_WRONLY:
+		return pathError("share", in.name, syscall.EBADF)
+	case from < 0 || n < 0 || n > in.in.cur.size-from:
+		return pathError("share", in.name, errors.ErrUnsupported)
+	}
+	if err := f.checkRange("share", off, n); err != nil {
+		return err
+	}
+	if f.fits(off, n) < n {
+		return pathError("share", f.name, syscall.ENOSPC)
+	}
+	b := make([]byte, n)
+	in.in.cur.readAt(b, from)
+	f.fs.change(f.in, func(seq uint64) { f.in.write(seq, b, off) })
+	return nil
+}
+
 // WriteBack does nothing: that bytes may reach the medium before a Sync is a
 // choice of CrashClone already.
 func (f *file) WriteBack(off, n int64) {}

@@ -94,6 +94,20 @@ func (f *file) CloneFrom(src vfs.File) error {
 	return f.log.around(op, func() error { return f.File.CloneFrom(src) })
 }
 
+func (f *file) CloneRange(src vfs.File, from, n, off int64) error {
+	op := Op{Kind: vfs.Share, Name: f.name, Off: off, Len: n, From: from}
+	if wrapped, ok := src.(*file); ok {
+		op.NewName, src = wrapped.name, wrapped.File
+	}
+	if f.log.options.Bytes {
+		op.Bytes = make([]byte, n)
+		if _, err := src.ReadAt(op.Bytes, from); err != nil {
+			return err
+		}
+	}
+	return f.log.around(op, func() error { return vfs.CloneRange(f.File, src, from, n, off) })
+}
+
 func (f *file) WriteBack(off, n int64) {
 	f.log.around(Op{Kind: vfs.WriteBack, Name: f.name, Off: off, Len: n}, func() error {
 		f.File.WriteBack(off, n)

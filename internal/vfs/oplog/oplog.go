@@ -27,14 +27,15 @@ const Mark vfs.Kind = "mark"
 type Op struct {
 	Kind    vfs.Kind
 	Name    string // relative to the root, with slashes
-	NewName string // Rename: the new name; Clone: the source
-	Off     int64  // Read, Write, WriteVec, Allocate, Renew, WriteBack, Seek; the byte of a lock
+	NewName string // Rename: the new name; Clone, Share: the source
+	Off     int64  // Read, Write, WriteVec, Allocate, Renew, WriteBack, Seek, Share; the byte of a lock
 	// Len is the bytes asked for, or the size of Truncate, or the process id
 	// of SetOwner.
 	Len       int64
+	From      int64  // Share: the offset in the source
 	Flag      int    // of OpenFile
 	Exclusive bool   // TakeLock
-	Bytes     []byte // Write and WriteVec with Options.Bytes: a copy of what was asked for
+	Bytes     []byte // Write, WriteVec and Share with Options.Bytes: a copy of what was asked for
 	Done      int64  // Read, Write and WriteVec: bytes done; Len if there was no error
 	Err       error
 	// Began is how many operations were over when this one began: it covers

@@ -19,6 +19,7 @@ import (
 //	truncate NAME SIZE             clone NAME SOURCE
 //	rename OLD NEW                 lock NAME BYTE exclusive|shared
 //	unlock NAME BYTE               seek NAME OFFSET
+//	share NAME OFFSET+LENGTH SOURCE OFFSET
 //	mark TEXT
 //
 // and for all others KIND NAME. After an error follow "!" and its class; before
@@ -31,6 +32,8 @@ func (op Op) String() string {
 		words = append(words, flagWords(op.Flag)...)
 	case vfs.Read, vfs.Write, vfs.WriteVec, vfs.Allocate, vfs.Renew, vfs.WriteBack:
 		add("%d+%d", op.Off, op.Len)
+	case vfs.Share:
+		add("%d+%d %s %d", op.Off, op.Len, op.NewName, op.From)
 	case vfs.Truncate:
 		add("%d", op.Len)
 	case vfs.Rename, vfs.Clone:
