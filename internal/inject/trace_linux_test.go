@@ -50,6 +50,9 @@ func parseTrace(file string) ([]call, error) {
 			if !ok {
 				return nil, fmt.Errorf("no end of the call in %q", line)
 			}
+			if begun[pid] == "" {
+				continue // of a call that this strace was not told to show
+			}
 			text = begun[pid] + rest
 			delete(begun, pid)
 		}

@@ -123,13 +123,23 @@ func translate(calls []call, top, root string) (lines []string) {
 			}
 			op.Kind = kind
 		case "ioctl":
-			if c.arg(1) != "BTRFS_IOC_CLONE" && c.arg(1) != "FICLONE" {
+			switch c.arg(1) {
+			case "BTRFS_IOC_CLONE or FICLONE":
+				op.Kind, op.NewName = vfs.Clone, opened[c.arg(2)]
+			case "BTRFS_IOC_CLONE_RANGE or FICLONERANGE":
+				var src int
+				op.Kind = vfs.Share
+				if _, err := fmt.Sscanf(c.arg(2), "{src_fd=%d, src_offset=%d, src_length=%d, dest_offset=%d}", &src, &op.From, &op.Len, &op.Off); err != nil {
+					lines = append(lines, "bypass "+c.text)
+					continue
+				}
+				op.NewName = opened[strconv.Itoa(src)]
+			default:
 				lines = append(lines, "bypass "+c.text)
 				continue
 			}
-			op.Kind, op.NewName = vfs.Clone, name(c.path(2))
 			if c.errno != "" {
-				continue // the caller copies, as where the files have no clones
+				continue // the caller copies, as where files can not share blocks
 			}
 		case "mkdirat", "unlinkat", "mkdir", "unlink", "rmdir":
 			at := 0
