@@ -445,7 +445,7 @@ func TestRetriedApplyLeavesMemoryAlone(t *testing.T) {
 			bad := &switchable{err: syscall.EIO, kind: vfs.Sync, name: "image.bin"}
 			looked := 0
 			opts := o()
-			opts.FS = errorfs.New(vfs.OS, onOp(func(op errorfs.Op) *errorfs.Fault {
+			failing(opts, onOp(func(op errorfs.Op) *errorfs.Fault {
 				if l != nil && op.Kind == vfs.Write && filepath.Base(op.Name) == "image.bin" {
 					looked++
 					for p := range 6 {
