@@ -62,6 +62,54 @@ func TestPagemapEntries(t *testing.T) {
 	}
 }
 
+// TestPagemapStates brings about the states that a test can, and reads the
+// kernel's own tables.
+func TestPagemapStates(t *testing.T) {
+	e := newEngine(t, way{kind: Cow}, arenaPages, imagePages, false)
+	m := e.tracker.(*comparer).private
+	must := func(what string, p int, want uint64) {
+		t.Helper()
+		entry := make([]byte, 8)
+		if _, err := m.file.ReadAt(entry, m.first+int64(p*parts())*8); err != nil {
+			t.Fatal(err)
+		}
+		if got := binary.LittleEndian.Uint64(entry) & (pagePresent | pageSwapped | pageFile); got != want {
+			t.Errorf("%s: bits %#x, want %#x", what, got>>61, want>>61)
+		}
+	}
+	advise := func(p int, advice mapping.Advice) {
+		t.Helper()
+		if err := e.region.Advise(p*PageSize, PageSize, advice); err != nil {
+			t.Fatal(err)
+		}
+	}
+	protect := func(p int, prot mapping.Prot) {
+		t.Helper()
+		if err := e.region.Protect(p*PageSize, PageSize, prot); err != nil {
+			t.Fatal(err)
+		}
+	}
+	must("never touched", 20, 0)
+	peek(&e.bytes(20)[0])
+	must("read", 20, pagePresent|pageFile)
+	protect(20, mapping.None)
+	must("read, and closed", 20, pagePresent|pageFile)
+	protect(20, mapping.ReadWrite)
+	e.bytes(20)[0]++
+	must("stored", 20, pagePresent)
+	protect(20, mapping.None)
+	must("stored, and closed", 20, pagePresent)
+	protect(20, mapping.ReadWrite)
+	advise(20, mapping.DontNeed)
+	must("dropped", 20, 0)
+	if _, err := e.image.ReadAt(e.bytes(20)[:8], 0); err != nil {
+		t.Fatal(err)
+	}
+	must("stored by the kernel", 20, pagePresent)
+	peek(&e.bytes(200)[0])
+	must("page of zeros", 200, pagePresent)
+}
+
 // TestCowGivesMemoryBack: clean pages of the file mapping stop being private
 // at the first Collect after their apply, and not before (R11); those above
 // it never do.

@@ -181,6 +181,30 @@ func TestUffdRegistrationLost(t *testing.T) {
 				}
 				return e.region.MapFile(10*PageSize, 10*PageSize, mapping.ReadWrite, e.image.Fd(), 10*PageSize, false)
 			},
+			"moved away and back": func(e *engine) error {
+				elsewhere, err := mapping.Reserve(10*PageSize, mapping.SystemPage())
+				if err != nil {
+					return err
+				}
+				defer elsewhere.Release()
+				here := e.region.Base() + 10*PageSize
+				for _, move := range [][2]uintptr{{here, elsewhere.Base()}, {elsewhere.Base(), here}} {
+					_, _, errno := unix.Syscall6(unix.SYS_MREMAP, move[0], 10*PageSize, 10*PageSize, unix.MREMAP_MAYMOVE|unix.MREMAP_FIXED, move[1], 0)
+					if errno != 0 {
+						return errno
+					}
+				}
+				return nil
+			},
+			"unmapped": func(e *engine) error {
+				if w.shared {
+					return e.tracker.(*uffd).fault.forget(e.region)
+				}
+				if _, _, errno := unix.Syscall(unix.SYS_MUNMAP, e.region.Base()+10*PageSize, 10*PageSize, 0); errno != 0 {
+					return errno
+				}
+				return e.region.MapFile(10*PageSize, 10*PageSize, mapping.ReadWrite, e.image.Fd(), 10*PageSize, false)
+			},
 			"closed": func(e *engine) error {
 				return e.tracker.(*uffd).fault.forget(e.region)
 			},
