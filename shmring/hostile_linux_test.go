@@ -35,7 +35,7 @@ func TestHostilePeer(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		us, peer := claim(t, p, nil), claim(t, q, nil)
+		us, peer := hold(t, p, nil), hold(t, q, nil)
 		ctx, cancel := context.WithTimeout(t.Context(), hangs)
 		var stop atomic.Bool
 		done := make(chan struct{})

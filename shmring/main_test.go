@@ -141,6 +141,15 @@ type ends struct {
 
 func claim(t testing.TB, p *Pair, err error) *ends {
 	t.Helper()
+	e := hold(t, p, err)
+	t.Cleanup(func() { _ = p.Close() })
+	return e
+}
+
+// hold is claim for a test that closes the pair itself, and makes so many that
+// their mappings must be able to go before the test ends.
+func hold(t testing.TB, p *Pair, err error) *ends {
+	t.Helper()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -152,7 +161,6 @@ func claim(t testing.TB, p *Pair, err error) *ends {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = p.Close() })
 	return &ends{p, producer, consumer}
 }
 
