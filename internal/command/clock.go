@@ -58,6 +58,7 @@ type clockTime struct {
 
 // clockReport is the document of docs/cli-json.md, clock.
 type clockReport struct {
+	Schema            int            `json:"schema"`
 	Version           uint16         `json:"version"`
 	Generation        uint16         `json:"generation"`
 	SegSize           uint32         `json:"segsize"`
@@ -86,8 +87,9 @@ type vmclockReport struct {
 }
 
 type clockError struct {
-	Code  string `json:"code"`
-	Error string `json:"error"`
+	Schema int    `json:"schema"`
+	Code   string `json:"code"`
+	Error  string `json:"error"`
 }
 
 func decodeClock(out io.Writer, path string, o clockOptions) error {
@@ -152,6 +154,7 @@ func readClock(path string) (*clockReport, error) {
 		return nil, err
 	}
 	return &clockReport{
+		Schema:            schema,
 		Version:           seg.Version,
 		Generation:        seg.Generation,
 		SegSize:           seg.Size,
@@ -186,7 +189,7 @@ func (r *clockReport) compare(vmclock string) error {
 // refuseClock gives err its exit code, and its code in JSON.
 func refuseClock(out io.Writer, err error, asJSON bool) error {
 	if asJSON {
-		if err := json.NewEncoder(out).Encode(clockError{Code: clockCode(err), Error: err.Error()}); err != nil {
+		if err := json.NewEncoder(out).Encode(clockError{Schema: schema, Code: clockCode(err), Error: err.Error()}); err != nil {
 			return err
 		}
 	}

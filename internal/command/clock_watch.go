@@ -12,6 +12,7 @@ import (
 
 // clockSight is what --watch shows at one moment.
 type clockSight struct {
+	Schema   int    `json:"schema"`
 	Earliest string `json:"earliest"`
 	Latest   string `json:"latest"`
 	WidthNs  int64  `json:"width_nsec"`
@@ -45,7 +46,7 @@ func printSight(out io.Writer, r *shmread.Reader, asJSON bool) error {
 	sight, err := lookAtClock(r)
 	switch {
 	case err != nil && asJSON:
-		return json.NewEncoder(out).Encode(clockError{Code: clockCode(err), Error: err.Error()})
+		return json.NewEncoder(out).Encode(clockError{Schema: schema, Code: clockCode(err), Error: err.Error()})
 	case err != nil:
 		_, err = fmt.Fprintf(out, "%s: %v\n", clockCode(err), err)
 		return err
@@ -72,6 +73,7 @@ func lookAtClock(r *shmread.Reader) (clockSight, error) {
 	}
 	age := time.Duration(now.Sec-c.AsOf.Sec)*time.Second + time.Duration(now.Nsec-c.AsOf.Nsec)
 	return clockSight{
+		Schema:   schema,
 		Earliest: b.Earliest.Format(time.RFC3339Nano),
 		Latest:   b.Latest.Format(time.RFC3339Nano),
 		WidthNs:  b.Width().Nanoseconds(),

@@ -13,6 +13,7 @@ import (
 
 // ringDump is the document of `ring dump --json`.
 type ringDump struct {
+	Schema     int          `json:"schema"`
 	PopOffset  *uint64      `json:"pop_offset,omitempty"` // absent in an object of the wrong size
 	PushOffset *uint64      `json:"push_offset,omitempty"`
 	Used       *int         `json:"used,omitempty"` // absent where an offset is impossible
@@ -63,7 +64,7 @@ func readRing(path string) ([]byte, error) {
 }
 
 func newRingDocument(d *shmring.Dump) *ringDump {
-	doc := &ringDump{Records: []ringRecord{}, End: "empty"}
+	doc := &ringDump{Schema: schema, Records: []ringRecord{}, End: "empty"}
 	var corrupt *shmring.CorruptError
 	switch {
 	case errors.As(d.Err, &corrupt):

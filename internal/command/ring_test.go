@@ -46,7 +46,7 @@ func TestRingDump(t *testing.T) {
 	}
 	code, doc, errs := dump(view.Bytes())
 	want := map[string]any{
-		"pop_offset": 0.0, "push_offset": 24.0, "used": 24.0, "free": 65494.0, "end": "empty",
+		"schema": 1.0, "pop_offset": 0.0, "push_offset": 24.0, "used": 24.0, "free": 65494.0, "end": "empty",
 		"records": []any{
 			map[string]any{"kind": "data", "len": 11.0, "fnv1a64": "082116888ef71b21"},
 			map[string]any{"kind": "eof", "len": 0.0, "fnv1a64": "cbf29ce484222325"},
@@ -63,13 +63,13 @@ func TestRingDump(t *testing.T) {
 	object[1] = 1 // pop_offset
 	object[0] = 1
 	code, doc, errs = dump(object)
-	want = map[string]any{"pop_offset": 257.0, "push_offset": 24.0, "records": []any{}, "end": "offset"}
+	want = map[string]any{"schema": 1.0, "pop_offset": 257.0, "push_offset": 24.0, "records": []any{}, "end": "offset"}
 	if diff := cmp.Diff(want, doc); diff != "" || code != ExitDamaged || !strings.Contains(errs, "pop_offset at byte 0") {
 		t.Errorf("bad offset: exit %d, stderr %q, document (-want +got):\n%s", code, errs, diff)
 	}
 	for _, cut := range [][]byte{nil, object[:4096], append(object, 0)} {
 		code, doc, _ = dump(cut)
-		if diff := cmp.Diff(map[string]any{"records": []any{}, "end": "size"}, doc); diff != "" || code != ExitDamaged {
+		if diff := cmp.Diff(map[string]any{"schema": 1.0, "records": []any{}, "end": "size"}, doc); diff != "" || code != ExitDamaged {
 			t.Errorf("%d bytes: exit %d, document (-want +got):\n%s", len(cut), code, diff)
 		}
 	}

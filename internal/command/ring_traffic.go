@@ -44,6 +44,7 @@ type ringRun struct {
 
 // ringResult is the document that each of them prints last.
 type ringResult struct {
+	Schema   int    `json:"schema"`
 	Op       string `json:"op"`
 	Messages int    `json:"messages"` // that passed, also when the run failed
 	Bytes    int64  `json:"bytes"`
@@ -88,7 +89,7 @@ func newRingTraffic(s *streams, t ringTraffic) *cobra.Command {
 			}
 			err = r.use(pair, t)
 			printed := s.ringJSON(&ringResult{
-				Op: t.name, Messages: r.digest.Messages, Bytes: r.digest.Bytes, Sum: fmt.Sprintf("%016x", r.digest.Sum64()),
+				Schema: schema, Op: t.name, Messages: r.digest.Messages, Bytes: r.digest.Bytes, Sum: fmt.Sprintf("%016x", r.digest.Sum64()),
 				EOF: r.eof && err == nil, Verified: r.verify && err == nil && t.name != "push",
 			})
 			return errors.Join(ringError(err), printed)

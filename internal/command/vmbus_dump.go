@@ -15,6 +15,7 @@ import (
 // vmbusDump is the document of `vmbus dump --json` (docs/cli-json.md). Reads
 // takes the place of Packets with --pipe.
 type vmbusDump struct {
+	Schema  int           `json:"schema"`
 	Control vmbusControl  `json:"control"`
 	Packets []vmbusPacket `json:"packets,omitzero"`
 	Reads   []vmbusRead   `json:"reads,omitzero"`
@@ -112,7 +113,7 @@ func loadRing(name string, size int) (vmbusring.Memory, error) {
 
 // dumpRing decodes a ring up to its end or the first thing wrong with it.
 func dumpRing(mem vmbusring.Memory, pipe string) (*vmbusDump, error) {
-	d := &vmbusDump{Control: vmbusControl(vmbusring.Inspect(mem))}
+	d := &vmbusDump{Schema: schema, Control: vmbusControl(vmbusring.Inspect(mem))}
 	w, err := vmbusring.NewWriter(mem)
 	if err == nil {
 		var free int

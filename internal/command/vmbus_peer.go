@@ -16,6 +16,7 @@ import (
 
 // vmbusRun is the document of `vmbus produce --json` and `vmbus consume --json`.
 type vmbusRun struct {
+	Schema       int     `json:"schema"`
 	Ring         int     `json:"ring"`
 	Packets      uint64  `json:"packets"`
 	PayloadBytes uint64  `json:"payload_bytes"`
@@ -96,7 +97,7 @@ func (p *vmbusPeer) stream() packetgen.Stream {
 
 // produce writes to the ring that goes out from the role's end.
 func (p *vmbusPeer) produce(ctx context.Context, name string) (*vmbusRun, error) {
-	result := &vmbusRun{}
+	result := &vmbusRun{Schema: schema}
 	if p.role.value == "host" {
 		result.Ring = 1
 	}
@@ -135,7 +136,7 @@ func (p *vmbusPeer) produce(ctx context.Context, name string) (*vmbusRun, error)
 
 // consume reads from the ring that comes in at the role's end.
 func (p *vmbusPeer) consume(ctx context.Context, name string, verify bool) (*vmbusRun, error) {
-	result := &vmbusRun{Verified: verify}
+	result := &vmbusRun{Schema: schema, Verified: verify}
 	if p.role.value == "guest" {
 		result.Ring = 1
 	}

@@ -63,6 +63,7 @@ func TestVMBusDump(t *testing.T) {
 		t.Fatal(err)
 	}
 	const want = `{
+		"schema": 1,
 		"control": {"in": 152, "out": 0, "interrupt_mask": 0, "pending_send_size": 0, "feature_bits": 1},
 		"packets": [
 			{"type": "inband", "transaction_id": null, "payload_len": 0, "fnv1a64": "cbf29ce484222325", "ranges": null, "at": 0},
