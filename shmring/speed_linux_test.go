@@ -194,7 +194,7 @@ const benchBlocks = 100
 var transports = []transport{
 	{name: "floor", make: newFloor},
 	{name: "Push/Pop", make: ringLine(pushPop{})},
-	{name: "PushBatch/PopBatch of 256", shapes: "one way", make: ringLine(batches{})},
+	{name: "PushBatch/PopBatch of 1024", shapes: "one way", make: ringLine(batches{})},
 	{name: "Reserve/Commit, Peek/Release", make: ringLine(zeroCopy{})},
 	{name: "in place, batches of 64", shapes: "one way", make: ringLine(zeroCopyBatch{})},
 	{name: "unix socket, write a message", make: newSocket(false)},

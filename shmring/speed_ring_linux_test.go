@@ -96,7 +96,7 @@ func (pushPop) pop(c *Consumer, buf []byte, n int) error {
 
 type batches struct{}
 
-const batchOf = 256
+const batchOf = 1024
 
 func (batches) push(p *Producer, m []byte, n int) error {
 	ms := make([][]byte, batchOf)
