@@ -49,6 +49,7 @@ const (
 	nativeMark     // of a sequence: completes ID, with the error if it is not reached
 	nativeReset    // forget that a sync has failed
 	nativeRenew    // Len bytes at Off are zero, in blocks of the same length
+	nativeCached   // as nativeSequence, of reads, up to the first that would have to wait; never fails
 	numNativeOps
 )
 
@@ -60,7 +61,7 @@ const (
 )
 
 var nativeNames = [numNativeOps]string{
-	"NOP", "READ", "WRITE", "FSYNC", "FDATASYNC", "FTRUNC", "ALLOCATE", "FLUSH", "FSTAT", "CLOSE", "COPY", "CLONE", "SEQUENCE", "LOCK", "MARK", "RESET", "RENEW",
+	"NOP", "READ", "WRITE", "FSYNC", "FDATASYNC", "FTRUNC", "ALLOCATE", "FLUSH", "FSTAT", "CLOSE", "COPY", "CLONE", "SEQUENCE", "LOCK", "MARK", "RESET", "RENEW", "CACHED",
 }
 
 // Submission is one entry of the native mode's request ring, copied out of
@@ -113,7 +114,7 @@ func DecodeSubmission(b *[submissionSize]byte, size uint64) (Submission, error) 
 		return bad(errnoEINVAL, "offset or length out of range")
 	}
 	switch s.op() {
-	case nativeRead, nativeWrite, nativeStat, nativeSequence:
+	case nativeRead, nativeWrite, nativeStat, nativeSequence, nativeCached:
 		if !inside(size, s.Buf, s.Len) {
 			return bad(errnoEFAULT, fmt.Sprintf("buffer of %d bytes at %d of %d shared", s.Len, s.Buf, size))
 		}
@@ -121,7 +122,7 @@ func DecodeSubmission(b *[submissionSize]byte, size uint64) (Submission, error) 
 	switch {
 	case s.op() == nativeStat && s.Len < nativeStatSize:
 		return bad(errnoERANGE, "no room for the result")
-	case s.op() == nativeSequence && (s.Len%submissionSize != 0 || s.Len > nativeMaxBlock):
+	case (s.op() == nativeSequence || s.op() == nativeCached) && (s.Len%submissionSize != 0 || s.Len > nativeMaxBlock):
 		return bad(errnoEINVAL, fmt.Sprintf("sequence of %d bytes", s.Len))
 	case s.op() == nativeLock && s.Arg > lockExclusive:
 		return bad(errnoEINVAL, fmt.Sprintf("no lock %d", s.Arg))

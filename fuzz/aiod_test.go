@@ -104,9 +104,13 @@ func FuzzAiodSubmission(f *testing.F) {
 			t.Fatalf("negative offset: %+v", s)
 		}
 		switch s.Op {
-		case 1, 2, 8, 12: // read, write, stat, sequence
+		case 1, 2, 8, 12, 17: // read, write, stat, sequence, cached
 			if s.Buf > size || s.Len > size-s.Buf {
 				t.Fatalf("buffer outside %d bytes: %+v", size, s)
+			}
+		case 13: // lock
+			if s.Arg > 2 {
+				t.Fatalf("no such lock: %+v", s)
 			}
 		}
 	})
