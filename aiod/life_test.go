@@ -287,22 +287,34 @@ func TestStartErrors(t *testing.T) {
 	}
 }
 
-// TestProcess: umask and process group are the original's.
+// TestProcess: umask and process group are the original's, which leaves its
+// client's group unless it is alone (-s).
 func TestProcess(t *testing.T) {
 	for n := 1; n <= 2; n++ {
-		start(t, aiod.Options{Daemons: n})
-		for _, pid := range started() {
+		c := start(t, aiod.Options{Daemons: n})
+		for range 2 * n { // each has answered, and so begun to serve
+			if _, err := c.Stat("/"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		pids := started()
+		if len(pids) != n {
+			t.Fatalf("daemons %v, want %d", pids, n)
+		}
+		for _, pid := range pids {
 			status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 			if err != nil {
 				t.Fatal(err)
 			}
-			group, err := unix.Getpgid(pid)
-			if err != nil {
-				t.Fatal(err)
+			if !strings.Contains(string(status), "Umask:\t0000\n") {
+				t.Errorf("%d daemons: umask is not 0:\n%s", n, status)
 			}
-			if n == 2 && group == pid && strings.Contains(string(status), "Umask:\t0000\n") {
-				return
+			if group, err := unix.Getpgid(pid); err != nil || (group == pid) != (n > 1) {
+				t.Errorf("%d daemons: process %d is in group %d, %v", n, pid, group, err)
 			}
+		}
+		if err := c.Close(); err != nil {
+			t.Fatal(err)
 		}
 	}
 }

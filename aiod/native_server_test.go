@@ -181,6 +181,11 @@ func TestNativeSyncFailureStays(t *testing.T) {
 	if _, err := s.perform(&Submission{Op: uint32(nativeSync), Handle: s.mustOpen(t, name)}, func() {}); err != nil {
 		t.Errorf("another handle: %v", err)
 	}
+	for _, op := range []nativeOp{nativeReset, nativeSync} {
+		if _, err := s.perform(&Submission{Op: uint32(op), Handle: h}, func() {}); err != nil {
+			t.Errorf("%s behind a reset: %v", nativeNames[op], err)
+		}
+	}
 }
 
 // TestNativeHostileMemory turns the words and entries of a daemon's rings while

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -54,11 +55,12 @@ func TestDaemonKilledAtRandom(t *testing.T) {
 	o := &loom.Options{IO: aiodfs.New(aiodtest.Start(t, aiod.Options{}))}
 	const low = 60 * loom.PageSize
 	acked, begun := make([]byte, low), make([]byte, low)
-	kills, failures, doubts := 0, 0, 0
+	failures, doubts := 0, 0
+	var kills atomic.Int64
 	kill := func() {
 		for _, pid := range children() {
 			unix.Kill(pid, unix.SIGKILL)
-			kills++
+			kills.Add(1)
 		}
 	}
 	reopen := func() *loom.Loom {
@@ -115,7 +117,7 @@ func TestDaemonKilledAtRandom(t *testing.T) {
 			t.Fatalf("%+v", m)
 		}
 	}
-	t.Logf("%d kills, %d failures, %d doubts", kills, failures, doubts)
+	t.Logf("%d kills, %d failures, %d doubts", kills.Load(), failures, doubts)
 	if failures == 0 {
 		t.Error("no kill was noticed")
 	}
