@@ -6,8 +6,11 @@ GUEST := guest/node_modules/.package-lock.json
 CC_FOUND := $(shell command -v $${CC:-cc} 2>/dev/null)
 FUZZTIME ?= 5s
 HEAPTESTS := Heap|AsyncFailure|AppRecord|InDoubt|FailedApply|OnMemory
+FLIPS ?= 10000
+# LMDB is measured where its library is, by cgo.
+BENCH_TAGS = $(shell echo '\#include <lmdb.h>' | $${CC:-cc} -E - >/dev/null 2>&1 && echo -tags lmdb)
 
-.PHONY: run test soak guest check unit race cross fuzz crash crash-inject crash-kill crash-fs
+.PHONY: run test soak guest check unit race cross fuzz crash crash-inject crash-kill crash-fs crash-corrupt bench profile bench-check
 
 run: guest
 	CGO_ENABLED=0 $(GO) build -o bin/loomctl ./cmd/loomctl
@@ -80,3 +83,19 @@ crash-fs:
 	CGO_ENABLED=0 $(GO) build -o bin/loomctl ./cmd/loomctl
 	cd bench && CGO_ENABLED=0 $(GO) build -o ../bin/powercut ./powercut
 	bin/powercut -loomctl $(CURDIR)/bin/loomctl $(POWERCUT)
+
+# Renews the tables and plots of docs/performance.md, in a quarter of an hour.
+bench: guest
+	cd bench && $(GO) run $(BENCH_TAGS) . -json ../docs/performance/results.json -doc ../docs/performance.md -plots ../docs/performance
+
+# Only the table that says where the time of a checkpoint goes.
+profile:
+	cd bench && $(GO) run $(BENCH_TAGS) . -run profile
+
+# The bench's own tests. Not in make test: compiling the peers takes longer than that.
+bench-check: guest
+	cd bench && CGO_ENABLED=0 $(GO) vet ./... && $(GO) vet $(BENCH_TAGS) ./... && $(GO) test $(BENCH_TAGS) ./...
+
+# The files of our store and of its peers, damaged alike: who notices?
+crash-corrupt:
+	cd bench && $(GO) run $(BENCH_TAGS) ./corrupt -flips $(FLIPS)

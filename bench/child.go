@@ -7,6 +7,8 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"runtime"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"syscall"
@@ -71,9 +73,10 @@ func (w *world) leave(name string) error {
 // resident prints the memory, in KiB, of a program whose state is in the store,
 // after it has read all of it and saved a quarter of its pages.
 func (w *world) resident(name string) error {
-	w.program()
 	var s peer.Store
-	if name != programAlone {
+	if name == programAlone {
+		w.program()
+	} else {
 		trim := strings.HasSuffix(name, trimmed)
 		k, err := peer.Get(strings.TrimSuffix(name, trimmed))
 		if err != nil {
@@ -81,9 +84,6 @@ func (w *world) resident(name string) error {
 		}
 		if s, err = w.filled(k); err != nil {
 			return err
-		}
-		if _, ok := s.(peer.Memory); ok {
-			w.heap = nil // the store is the program's memory
 		}
 		if err := w.work(s); err != nil {
 			return err
@@ -94,11 +94,13 @@ func (w *world) resident(name string) error {
 			}
 		}
 	}
+	debug.FreeOSMemory() // what is garbage is nobody's
 	anon, file, err := residentMemory()
 	if err != nil {
 		return err
 	}
 	fmt.Println(anon, file)
+	runtime.KeepAlive(w)
 	if s != nil {
 		return s.Close()
 	}
@@ -112,7 +114,7 @@ func (w *world) work(s peer.Store) error {
 			return err
 		}
 		if _, ok := s.(peer.Memory); !ok {
-			copy(page(w.heap, p), buf)
+			copy(page(w.program(), p), buf)
 		}
 	}
 	dirty := w.pick(w.pages / 4)

@@ -121,13 +121,21 @@ func settle(s peer.Store) error {
 }
 
 // full opens the store of kind k that has all pages, making it if there is
-// none. b closes it.
+// none, with every page of a Memory stored to. b closes it.
 func (w *world) full(k peer.Kind, b *bench) (peer.Store, error) {
 	s, err := w.filled(k)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", k.Name, err)
 	}
 	b.defers(s.Close)
+	if _, ok := s.(peer.Memory); ok {
+		// As in a program that has run for long: every page was stored to.
+		all := rangeOf(w.pages)
+		w.touch(s, all)
+		if err := errors.Join(w.commit(s, all), settle(s)); err != nil {
+			return nil, fmt.Errorf("%s: %w", k.Name, err)
+		}
+	}
 	return s, nil
 }
 
@@ -140,11 +148,7 @@ func (w *world) filled(k peer.Kind) (peer.Store, error) {
 	if err != nil || s.Pages() == w.pages {
 		return s, err
 	}
-	all := make([]int, w.pages)
-	for p := range all {
-		all[p] = p
-	}
-	if err := s.Commit(w.pages, all, func(p int) []byte { return page(w.program(), p) }); err != nil {
+	if err := s.Commit(w.pages, rangeOf(w.pages), func(p int) []byte { return page(w.program(), p) }); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, settle(s)
@@ -164,9 +168,11 @@ func (w *world) program() []byte {
 // touch is the program's own work: it changes a word in each 4 KiB
 // of the pages, so that no store can save less than all of them.
 func (w *world) touch(s peer.Store, pages []int) {
-	mem := w.program()
+	var mem []byte
 	if m, ok := s.(peer.Memory); ok {
 		mem = m.Bytes()
+	} else {
+		mem = w.program()
 	}
 	v := w.rng.Uint64()
 	for _, p := range pages {

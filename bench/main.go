@@ -24,7 +24,7 @@ func main() {
 		exit(child(what, os.Args[1:]))
 	}
 	var o options
-	flag.StringVar(&o.run, "run", ".", "measure the suites that match this `regexp`; none to only write what was measured")
+	flag.StringVar(&o.run, "run", ".", "measure the suites whose names begin with a match of this `regexp`; none: only write what was measured")
 	flag.IntVar(&o.rounds, "rounds", 9, "`rounds` of each suite, at least 7 for a result")
 	flag.StringVar(&o.dir, "dir", "", "`directory` for the stores, which are kept for the next run and take 5 GB; removed if none is named")
 	flag.StringVar(&o.json, "json", "", "`file` to merge the results into")

@@ -146,6 +146,9 @@ func (all results) document(name string) error {
 
 // section is the table called key with how it was measured, "" if it was not.
 func (all results) section(key string) string {
+	if key == "durability" {
+		return durability()
+	}
 	if s, ok := allSeries[key]; ok {
 		_, sizes := s.rows(all)
 		if len(sizes) == 0 {
@@ -162,4 +165,13 @@ func (all results) section(key string) string {
 
 func (r *result) origin() string {
 	return fmt.Sprintf("\n%s, %s, medians of %d rounds.\n", r.Date, r.Machine, r.Rounds)
+}
+
+// durability says what each contender has synced when a commit returns.
+func durability() string {
+	lines := [][]string{{"", "durable when it returns, by"}}
+	for _, k := range peers() {
+		lines = append(lines, []string{k.Name, k.Durability})
+	}
+	return markdown(lines)
 }

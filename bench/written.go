@@ -33,11 +33,11 @@ func openWritten(w *world) (_ *bench, err error) {
 			err = errors.Join(err, b.shut())
 		}
 	}()
-	add := func(row string, f func(i int, dirty []int) error, end func() error) {
+	add := func(row string, n int, f func(i int, dirty []int) error, end func() error) {
 		for _, d := range []int{1, 16, 256} {
 			b.cells = append(b.cells, cell{row: row, run: func() (map[string]float64, error) {
-				return w.count(d, func() error {
-					for i := range writtenCommits {
+				return w.count(d, n, func() error {
+					for i := range n {
 						if err := f(i, w.pick(min(d, w.pages))); err != nil {
 							return err
 						}
@@ -52,7 +52,7 @@ func openWritten(w *world) (_ *bench, err error) {
 		if err != nil {
 			return nil, err
 		}
-		add(k.Name, func(_ int, dirty []int) error {
+		add(k.Name, howMany(k, writtenCommits), func(_ int, dirty []int) error {
 			w.touch(s, dirty)
 			return w.commit(s, dirty)
 		}, func() error { return settle(s) })
@@ -66,12 +66,12 @@ func openWritten(w *world) (_ *bench, err error) {
 		}
 		return nil
 	})
-	add("floor", func(i int, dirty []int) error { return writeOnce(name(i), w.program(), dirty) }, func() error { return nil })
+	add("floor", writtenCommits, func(i int, dirty []int) error { return writeOnce(name(i), w.program(), dirty) }, func() error { return nil })
 	return b, nil
 }
 
-// count returns what f has written for each byte of its commits of d pages.
-func (w *world) count(d int, f func() error) (map[string]float64, error) {
+// count returns what f has written for each byte of its n commits of d pages.
+func (w *world) count(d, n int, f func() error) (map[string]float64, error) {
 	before, err := sectorsWritten(w.dir)
 	if err != nil {
 		return nil, err
@@ -81,7 +81,7 @@ func (w *world) count(d int, f func() error) (map[string]float64, error) {
 	}
 	syscall.Sync()
 	after, err := sectorsWritten(w.dir)
-	dirty := float64(writtenCommits * min(d, w.pages) * peer.PageSize)
+	dirty := float64(n * min(d, w.pages) * peer.PageSize)
 	return map[string]float64{strconv.Itoa(d): float64(after-before) * 512 / dirty}, err
 }
 
