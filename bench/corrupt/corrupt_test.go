@@ -64,7 +64,7 @@ func TestDamageDiffers(t *testing.T) {
 		n := 0
 		for name := range now {
 			for i := range now[name] {
-				if f[name][i] != now[name][i] {
+				if f.files[name][i] != now[name][i] {
 					n++
 				}
 			}
@@ -72,7 +72,7 @@ func TestDamageDiffers(t *testing.T) {
 		if n != 1 {
 			t.Fatalf("%d bytes changed by one flip", n)
 		}
-		if m := moved(rng, files{}, now); len(m["a"]) != 10000 || len(m["b"]) != 3 {
+		if m := moved(rng, files{}, now); len(m.files["a"]) != 10000 || len(m.files["b"]) != 3 {
 			t.Fatal("moving a block changed a length")
 		}
 	}

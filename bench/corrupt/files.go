@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"io/fs"
 	"maps"
 	"math/rand/v2"
@@ -80,16 +81,22 @@ func (f files) pick(rng *rand.Rand) (name string, off int) {
 	panic("unreachable: off is below the total")
 }
 
-func flipped(rng *rand.Rand, f files) files {
+// damage is a damaged store, and what was done to it.
+type damage struct {
+	what string
+	files
+}
+
+func flipped(rng *rand.Rand, f files) damage {
 	name, off := f.pick(rng)
 	b := slices.Clone(f[name])
 	b[off] ^= 1 << rng.IntN(8)
-	return f.with(name, b)
+	return damage{fmt.Sprintf("%s, byte %d flipped", name, off), f.with(name, b)}
 }
 
 // moved exchanges two blocks of a file, or puts an older one in its place.
 // Blocks have the size of our pages or of the peers'.
-func moved(rng *rand.Rand, old, now files) files {
+func moved(rng *rand.Rand, old, now files) damage {
 	size := 4096
 	if rng.IntN(2) == 0 {
 		size = peer.PageSize
@@ -102,7 +109,7 @@ func moved(rng *rand.Rand, old, now files) files {
 		if off < len(old[name]) {
 			copy(b[off:end], old[name][off:])
 		}
-		return now.with(name, b)
+		return damage{fmt.Sprintf("%s, %d bytes at %d put back", name, end-off, off), now.with(name, b)}
 	}
 	second := rng.IntN(len(b))
 	second -= second % size
@@ -110,22 +117,24 @@ func moved(rng *rand.Rand, old, now files) files {
 	for i := range n {
 		b[off+i], b[second+i] = now[name][second+i], now[name][off+i]
 	}
-	return now.with(name, b)
+	return damage{fmt.Sprintf("%s, %d bytes at %d and %d exchanged", name, n, off, second), now.with(name, b)}
 }
 
 // structural is files cut, removed, and exchanged.
-func structural(rng *rand.Rand, old, now, other files) []files {
-	var list []files
+func structural(rng *rand.Rand, old, now, other files) []damage {
+	var list []damage
 	for _, name := range now.names() {
-		list = append(list, now.with(name, nil), now.with(name, []byte{}))
-		for _, source := range []files{old, other} {
-			if b, ok := source[name]; ok {
-				list = append(list, now.with(name, b))
-			}
+		list = append(list, damage{name + " removed", now.with(name, nil)}, damage{name + " emptied", now.with(name, []byte{})})
+		if b, ok := old[name]; ok {
+			list = append(list, damage{name + " put back", now.with(name, b)})
 		}
-		if n := len(now[name]); n > 0 {
+		if b, ok := other[name]; ok {
+			list = append(list, damage{name + " of another store", now.with(name, b)})
+		}
+		if size := len(now[name]); size > 0 {
 			for range 20 {
-				list = append(list, now.with(name, now[name][:rng.IntN(n)]))
+				n := rng.IntN(size)
+				list = append(list, damage{fmt.Sprintf("%s cut to %d of %d", name, n, size), now.with(name, now[name][:n])})
 			}
 		}
 	}

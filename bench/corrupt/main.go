@@ -31,8 +31,9 @@ func main() {
 	seed := flag.Uint64("seed", 1, "of the damage")
 	dir := flag.String("dir", "", "`directory` for the copies; a temporary one if none is named")
 	only := flag.String("kind", "", "only this `kind`")
+	verbose := flag.Bool("v", false, "print each damage that was not noticed, or that crashed the process")
 	flag.Parse()
-	exit(run(*flips, *seed, *dir, *only))
+	exit(run(*flips, *seed, *dir, *only, *verbose))
 }
 
 func exit(err error) {
@@ -60,7 +61,7 @@ func kinds() []peer.Kind {
 	return list
 }
 
-func run(flips int, seed uint64, dir, only string) error {
+func run(flips int, seed uint64, dir, only string, verbose bool) error {
 	dir, err := os.MkdirTemp(dir, "loom-corrupt-")
 	if err != nil {
 		return err
@@ -73,7 +74,7 @@ func run(flips int, seed uint64, dir, only string) error {
 		}
 		for _, closed := range []bool{true, false} {
 			began := time.Now()
-			t, err := damageAll(k, filepath.Join(dir, "store"), closed, flips, rand.New(rand.NewPCG(seed, 7)))
+			t, err := damageAll(k, filepath.Join(dir, "store"), closed, flips, rand.New(rand.NewPCG(seed, 7)), verbose)
 			if err != nil {
 				return fmt.Errorf("%s: %w", k.Name, err)
 			}
@@ -88,7 +89,7 @@ func run(flips int, seed uint64, dir, only string) error {
 	return nil
 }
 
-func damageAll(k peer.Kind, dir string, closed bool, flips int, rng *rand.Rand) (*tally, error) {
+func damageAll(k peer.Kind, dir string, closed bool, flips int, rng *rand.Rand, verbose bool) (*tally, error) {
 	old, now, err := stored(k, dir, 0, closed)
 	if err != nil {
 		return nil, err
@@ -100,8 +101,8 @@ func damageAll(k peer.Kind, dir string, closed bool, flips int, rng *rand.Rand) 
 	w := &worker{kind: k.Name}
 	defer w.stop()
 	t := new(tally)
-	try := func(f files) error {
-		if err := f.write(dir); err != nil {
+	try := func(d damage) error {
+		if err := d.write(dir); err != nil {
 			return err
 		}
 		v, err := w.examine(dir)
@@ -109,17 +110,20 @@ func damageAll(k peer.Kind, dir string, closed bool, flips int, rng *rand.Rand) 
 			return err
 		}
 		t.count(v)
+		if verbose && (v == older || v == silent || v == crashed) {
+			fmt.Fprintf(os.Stderr, "%s: %s: %s\n", k.Name, v, d.what)
+		}
 		return nil
 	}
-	if err := try(now); err != nil {
+	if err := try(damage{"nothing", now}); err != nil {
 		return nil, err
 	}
 	if t.exact != 1 {
 		return nil, fmt.Errorf("an undamaged store was not read back:%v", t)
 	}
 	*t = tally{}
-	for _, f := range structural(rng, old, now, other) {
-		if err := try(f); err != nil {
+	for _, d := range structural(rng, old, now, other) {
+		if err := try(d); err != nil {
 			return nil, err
 		}
 	}
