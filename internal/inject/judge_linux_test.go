@@ -41,6 +41,8 @@ func TestJudge(t *testing.T) {
 		{"went on in doubt", []string{reserve, body, bodySync, record, failed(recordSync), record}, "another record behind"},
 		{"image before record", []string{reserve, body, bodySync, record, page, recordSync, pageSync}, "byte of the image before control.bin"},
 		{"record before the last apply", []string{reserve, body, bodySync, record, recordSync, page, reserve, body, bodySync, record}, "record before image.bin"},
+		{"zeros behind the end", []string{record, recordSync, `1 ftruncate(5</s/image.bin>, 16384) = 0`,
+			`1 fallocate(5</s/image.bin>, FALLOC_FL_KEEP_SIZE|FALLOC_FL_ZERO_RANGE, 0, 20480) = 0`, failed(pageSync), `1 ftruncate(5</s/image.bin>, 16384) = 0`, page, pageSync}, ""},
 		{"ended too early", []string{record, recordSync, page}, "ended well"},
 		{"recovery of what may be the cache only", []string{page, pageSync}, "byte of the image without a record"},
 		{"deleted", []string{`1 unlinkat(AT_FDCWD, "/s/control.bin", 0) = 0`}, "deleted"},

@@ -26,12 +26,15 @@ type fileState struct {
 	dirty ranges // written since the last sync
 	// lost bytes were never written, or a sync failed over them: a later sync
 	// proves nothing for them, only writing them again does (R4).
-	lost ranges
+	lost   ranges
+	length int64 // that it was set to, if it was
 }
+
+// far is behind the end of every file.
+const far = 1 << 62
 
 // only forgets what lies outside of one range.
 func (f *fileState) only(r [2]int64) {
-	const far = 1 << 62
 	for _, x := range []*ranges{&f.dirty, &f.lost} {
 		*x = x.without(-1, r[0]).without(r[1], far)
 	}
@@ -98,7 +101,11 @@ func (j *judge) follow(c call) {
 				j.covered(c)
 			}
 			f := j.file(path)
-			f.dirty = append(f.dirty.without(c.number(2), c.number(2)+c.number(3)), [2]int64{c.number(2), c.number(2) + c.number(3)})
+			from, to := c.number(2), c.number(2)+c.number(3)
+			if f.length > 0 {
+				to = max(from, min(to, f.length)) // what lies behind the end is no content
+			}
+			f.dirty = append(f.dirty.without(from, to), [2]int64{from, to})
 		case !c.flag(1, "FALLOC_FL_ZERO_RANGE") && path == filepath.Join(j.dir, "memory.bin"):
 			j.body = [2]int64{c.number(2), c.number(2) + c.number(3)}
 		}
@@ -136,6 +143,10 @@ func (j *judge) follow(c call) {
 		f.dirty, f.lost = f.dirty.without(from, to), f.lost.without(from, to)
 		if done > from {
 			f.dirty = append(f.dirty, [2]int64{from, done})
+		}
+		if c.name == "ftruncate" && done == to {
+			f.length = c.number(1)
+			f.dirty, f.lost = f.dirty.without(f.length, far), f.lost.without(f.length, far)
 		}
 		if done < to {
 			f.lost = append(f.lost, [2]int64{done, to})
