@@ -85,6 +85,11 @@ func (s *Sequence) Truncate(f *File, size int64) {
 	s.add(f, nil, Submission{Op: uint32(nativeTruncate), Off: size}, nil)
 }
 
+// WriteBack asks for n bytes at off to be written soon. It does not wait.
+func (s *Sequence) WriteBack(f *File, off, n int64) {
+	s.add(f, nil, Submission{Op: uint32(nativeFlush), Off: off, Len: uint64(n)}, nil)
+}
+
 // Sync makes a file durable. Its failure is final for the file, as is that of
 // File.Sync.
 func (s *Sequence) Sync(f *File) { s.add(f, nil, Submission{Op: uint32(nativeSync)}, nil) }

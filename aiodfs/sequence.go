@@ -27,6 +27,8 @@ func (q *sequence) Copy(dst vfs.File, dstOff int64, src vfs.File, srcOff, n int6
 
 func (q *sequence) Truncate(f vfs.File, size int64) { q.s.Truncate(remote(f), size) }
 
+func (q *sequence) WriteBack(f vfs.File, off, n int64) { q.s.WriteBack(remote(f), off, n) }
+
 func (q *sequence) Sync(f vfs.File) {
 	q.s.SyncData(remote(f))
 	q.synced = append(q.synced, remote(f))

@@ -52,13 +52,15 @@ func (s *Store) sequenceApply(q vfs.Sequence, p *pending) error {
 		return err
 	}
 	lines, first := p.body.Lines, rec.BodyOffset+g.LinesLen(len(p.body.Lines))
+	begun := 0 // lines whose pages the disk was told to begin with
 	for i := 0; i < len(lines); {
-		run := 1
-		for i+run < len(lines) && lines[i+run].Page == lines[i].Page+run {
-			run++
-		}
+		run := neighbours(lines[i:])
 		q.Copy(s.image, int64(lines[i].Page)*size, s.memory, first+int64(i)*size, int64(run)*size)
-		i += run
+		if i += run; i-begun >= chunkPages {
+			off := int64(lines[begun].Page) * size
+			q.WriteBack(s.image, off, int64(lines[i-1].Page+1)*size-off)
+			begun = i
+		}
 	}
 	if err := truncate(s.sums, sumsLen(rec.NewPages)); err != nil {
 		return err
@@ -71,6 +73,7 @@ func (s *Store) sequenceApply(q vfs.Sequence, p *pending) error {
 		return err
 	}
 	q.WriteAt(s.sums, s.header(rec, false), headerOffset(rec.Epoch))
+	q.WriteBack(s.sums, 0, sumsLen(rec.NewPages))
 	q.Sync(s.image)
 	q.Sync(s.sums)
 	return nil

@@ -28,6 +28,7 @@ type Sequence interface {
 	// source that ends before is a failure.
 	Copy(dst File, dstOff int64, src File, srcOff, n int64)
 	Truncate(f File, size int64)
+	WriteBack(f File, off, n int64)
 	Sync(f File)
 	// TakeLock takes byte n exclusively and waits for it; Unlock gives it back.
 	TakeLock(l Lock, n int64)
