@@ -23,6 +23,13 @@ func init() {
 	}
 }
 
+func init() {
+	roles["stepped"] = func(args []string) int {
+		fmt.Fprintln(os.Stderr, readStepped(args[0], args[1] == "true"))
+		return 1
+	}
+}
+
 // readStepped reads a segment again and again, between two stops of its
 // thread, and prints what it got.
 func readStepped(path string, unguarded bool) error {
