@@ -63,6 +63,14 @@ func (s *snapshot) share() error {
 	if err != nil || h == nil {
 		return err
 	}
+	if body != nil && digestOf(s.hashes) != s.rec.NewDigest {
+		pages := int((r.imageLen + int64(s.o.Geometry.PageSize) - 1) / int64(s.o.Geometry.PageSize))
+		read, err := s.o.scanner().sums(s.ctx, r.image, pages, nil)
+		if err != nil {
+			return err
+		}
+		s.fromImage(read, body)
+	}
 	s.checkTable(r, h, body)
 	if err := s.dst.Truncate(s.length()); err != nil {
 		return fmt.Errorf("resize the copy of %s: %w", patch.ImageFile, err)

@@ -230,3 +230,53 @@ func TestCopyBesideAnEmptyPatch(t *testing.T) {
 		look("closed")
 	}
 }
+
+// The death of a process in the middle of an apply that writes entries again
+// leaves zeros in the table. The image and the patch still prove each other: a
+// copy is possible, as opening is.
+func TestCopyBesideAHalfWrittenTable(t *testing.T) {
+	ctx, m := context.Background(), memfs.New()
+	s, _, err := image.Open(ctx, "/store", deterministic(m, 16384))
+	if err != nil {
+		t.Fatal(err)
+	}
+	held := model{size: 16384}
+	if err := checkpoint(s, held.take(1, step{4, []int{0, 1, 3}})); err != nil {
+		t.Fatal(err)
+	}
+	if err := stageAndCommit(s, held.take(2, step{5, []int{1, 4}})); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(ctx); err != nil {
+		t.Fatal(err)
+	}
+	sums, err := m.OpenFile("/store/sums.bin", os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := sums.WriteAt(make([]byte, 4*8), 8192); err != nil {
+		t.Fatal(err)
+	}
+	o := &image.Options{FS: m}
+	if _, err := image.Verify(ctx, "/store", o, func(d *patch.Defect) { t.Error(d) }, nil); err != nil {
+		t.Error(err)
+	}
+	if _, err := image.Backup(ctx, "/store", "/copy", o, nil); err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{"/copy", "/store"} {
+		s, _, err := image.Open(ctx, dir, &image.Options{FS: m, Full: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		checkHolds(t, s, held, 2)
+		if err := s.Close(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// A page that is wrong is still found.
+	put(t, m, "/copy/image.bin", make([]byte, 5*16384))
+	if _, err := image.Backup(ctx, "/copy", "/copy2", o, nil); !errors.Is(err, patch.ErrDamaged) {
+		t.Errorf("a copy of a damaged image: %v", err)
+	}
+}

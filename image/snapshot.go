@@ -147,6 +147,7 @@ func (s *snapshot) settle(r *reading, read []uint64) error {
 	if s.quick {
 		err = s.checkPending(h, body)
 	} else {
+		s.fromImage(read, body)
 		err = s.checkPages(r, body, read)
 	}
 	if err != nil {
@@ -199,6 +200,27 @@ func (s *snapshot) checkLength(r *reading, h *patch.Header, body *patch.Body) {
 	}
 	if r.imageLen < lo || r.imageLen > hi {
 		s.report(lengthDefect(patch.ImageFile, lo, hi, r.imageLen))
+	}
+}
+
+// fromImage takes the hashes from the image with the patch laid over it, if
+// these have the digest of the checkpoint and the table has not. An apply that
+// was killed leaves entries that are half written, and Open goes by the image
+// then too.
+func (s *snapshot) fromImage(read []uint64, body *patch.Body) {
+	if body == nil || digestOf(s.hashes) == s.rec.NewDigest {
+		return
+	}
+	found := make([]uint64, len(s.hashes))
+	zero := checksum.Sum64(make([]byte, s.o.Geometry.PageSize))
+	for p := copy(found, read); p < len(found); p++ {
+		found[p] = zero
+	}
+	for _, l := range body.Lines {
+		found[l.Page] = l.Hash
+	}
+	if digestOf(found) == s.rec.NewDigest {
+		s.hashes = found
 	}
 }
 
