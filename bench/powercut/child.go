@@ -27,6 +27,7 @@ type job struct {
 	Leave       bool // do not close
 	KillAt      int64
 	KillBefore  string
+	Unreadable  *unreadable // instead of all that
 }
 
 // answer is a child's.
@@ -56,6 +57,9 @@ func serveJobs(in io.Reader, out io.Writer) error {
 }
 
 func (j job) do() answer {
+	if j.Unreadable != nil {
+		return j.Unreadable.do(j.Dir)
+	}
 	d, err := driverNamed(j.Store)
 	if err != nil {
 		return answer{What: unavailable, Err: err.Error()}

@@ -3,8 +3,13 @@ package main
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"strings"
 
+	"loomstore/bench/peer"
 	"loomstore/image"
 	"loomstore/internal/crash/veremodel"
 	"loomstore/internal/vfs"
@@ -13,10 +18,12 @@ import (
 
 // driver is a store under test.
 type driver struct {
-	name  string
-	pages int // of a store that was just made
-	// fixed: the page count never changes.
-	fixed bool
+	name string
+	// filled: pages by which the store grows are all written.
+	filled bool
+	// limit, if not empty, is what the store's own documentation says of it:
+	// its violations are counted, and do not fail the run.
+	limit string
 	// sealed: what an opened store shows is durable (ledger.Sealed).
 	sealed bool
 	// creates: a power cut while the store is made may leave nothing worse
@@ -37,12 +44,54 @@ type store interface {
 	close() error
 }
 
-// drivers are the stores by the names of -store.
+// drivers are the stores, ours first.
 func drivers() []driver {
-	return []driver{
+	list := []driver{
 		{name: "loom", sealed: true, creates: true, seam: true, open: openLoom},
-		{name: "vere", seam: true, open: openVere},
+		{name: "vere", seam: true, open: openVere, limit: "a model of vere's protocol, as a control"},
 	}
+	for _, k := range peer.All() {
+		if strings.HasPrefix(k.Name, "loom") || strings.HasPrefix(k.Name, "heap") {
+			continue
+		}
+		d := driver{name: k.Name, filled: true, open: opening(k)}
+		if k.Weaker {
+			d.limit = k.Durability
+		}
+		list = append(list, d)
+	}
+	return list
+}
+
+// opening opens a peer. It has no seam, and looks after its files itself.
+func opening(k peer.Kind) func(string, vfs.FS) (store, error) {
+	return func(dir string, _ vfs.FS) (store, error) {
+		if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+			return nil, err
+		}
+		s, err := k.Open(dir, maxPages)
+		if err != nil {
+			return nil, err
+		}
+		return peerStore{s}, nil
+	}
+}
+
+// peerStore is one of the stores of package peer.
+type peerStore struct{ s peer.Store }
+
+func (s peerStore) epoch() (uint64, bool)           { return 0, false }
+func (s peerStore) pages() int                      { return s.s.Pages() }
+func (s peerStore) read(page int, dst []byte) error { return s.s.Read(page, dst) }
+func (s peerStore) quiet() bool                     { return true }
+func (s peerStore) close() error                    { return s.s.Close() }
+
+func (s peerStore) commit(ch change, page func(n int, dst []byte)) error {
+	return s.s.Commit(ch.Pages, ch.Dirty, func(n int) []byte {
+		b := make([]byte, pageSize)
+		page(n, b)
+		return b
+	})
 }
 
 func driverNamed(name string) (driver, error) {

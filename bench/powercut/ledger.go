@@ -65,7 +65,7 @@ func (l ledger) clone() ledger {
 
 // newLedger is that of a store that was just made.
 func newLedger(d driver) ledger {
-	return ledger{States: [][]uint64{make([]uint64, d.pages)}, Sealed: d.sealed}
+	return ledger{States: [][]uint64{nil}, Sealed: d.sealed}
 }
 
 // at returns the state of an epoch from First to Begun.
@@ -112,19 +112,17 @@ func (l *ledger) forget() {
 // now.
 func randomChange(rng *rand.Rand, pages int, d driver) change {
 	before := pages
-	if !d.fixed {
-		switch rng.IntN(4) {
-		case 0:
-			pages = 1 + rng.IntN(12)
-		case 1:
-			pages += rng.IntN(6)
-		}
-		pages = max(1, min(pages, maxPages))
+	switch rng.IntN(4) {
+	case 0:
+		pages = 1 + rng.IntN(12)
+	case 1:
+		pages += rng.IntN(6)
 	}
+	pages = max(1, min(pages, maxPages))
 	ch := change{Pages: pages}
 	for p := range pages {
 		// vere writes the last page when it grows, so all do.
-		if rng.IntN(3) == 0 || p == pages-1 && pages > before {
+		if rng.IntN(3) == 0 || p == pages-1 && pages > before || d.filled && p >= before {
 			ch.Dirty = append(ch.Dirty, p)
 		}
 	}

@@ -58,6 +58,8 @@ func run(args []string, in io.Reader, out io.Writer) int {
 	flags.StringVar(&c.loomctl, "loomctl", "", "the production binary: it recovers and verifies one state of each recording first")
 	flags.StringVar(&c.keep, "keep", "", "directory for the disks of violations")
 	flags.BoolVar(&c.quiet, "quiet", false, "no line for each recording")
+	flags.StringVar(&c.write, "write", "", "file for the table, with the date, the command and what is known of the stores")
+	peers := flags.Bool("peers", false, "drive every store, and share the states among them")
 	on := flags.String("fs", "", "file systems, separated by commas; default all")
 	if err := flags.Parse(args); err != nil {
 		return 64
@@ -68,7 +70,11 @@ func run(args []string, in io.Reader, out io.Writer) int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 	defer stop()
-	if err := c.run(ctx, chosen(*on, out)); err != nil {
+	stores := drivers()
+	if !*peers {
+		stores = stores[:1]
+	}
+	if err := c.run(ctx, chosen(*on, out), stores); err != nil {
 		fmt.Fprintln(out, "powercut:", err)
 		return 1
 	}
@@ -103,7 +109,7 @@ func chosen(names string, out io.Writer) (list []filesystem) {
 	return list
 }
 
-func (c *campaign) run(ctx context.Context, list []filesystem) (err error) {
+func (c *campaign) run(ctx context.Context, list []filesystem, stores []driver) (err error) {
 	if len(list) == 0 {
 		return nil
 	}
@@ -114,24 +120,31 @@ func (c *campaign) run(ctx context.Context, list []filesystem) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, c.session.close()) }()
-	d, err := driverNamed("loom")
-	if err != nil {
-		return err
-	}
 	if err := c.control(ctx, list); err != nil {
 		return err
 	}
-	stores := []driver{d}
+	if len(stores) == 1 {
+		if err := c.survivesUnreadablePages(list); err != nil {
+			return err
+		}
+	}
 	err = c.survey(ctx, list, stores)
 	c.printf("%s%.0f s\n", c.table(list, stores), time.Since(c.began).Seconds())
-	for _, f := range list {
-		n := c.at(f, d).total().bad()
-		switch {
-		case n == 0:
-		case f.limit != "":
-			c.printf("%s: %d bad states are its own: %s\n", f.name, n, f.limit)
-		default:
-			err = errors.Join(err, fmt.Errorf("%d violations on %s", n, f.name))
+	if c.write != "" && ctx.Err() == nil {
+		err = errors.Join(err, os.WriteFile(c.write, []byte(c.document(list, stores)), 0o644))
+	}
+	for _, d := range stores {
+		for _, f := range list {
+			n := c.at(f, d).total().bad()
+			switch {
+			case n == 0:
+			case f.limit != "":
+				c.printf("%s on %s: %d bad states are the file system's: %s\n", d.name, f.name, n, f.limit)
+			case d.limit != "":
+				c.printf("%s on %s: %d bad states are known: %s\n", d.name, f.name, n, d.limit)
+			default:
+				err = errors.Join(err, fmt.Errorf("%s on %s: %d violations", d.name, f.name, n))
+			}
 		}
 	}
 	return err

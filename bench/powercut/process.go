@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"syscall"
+	"time"
 )
 
 // childArgument makes the rig's program a child.
@@ -67,7 +68,10 @@ func once(j job, started func(*child)) (a answer, killed bool, err error) {
 	if started != nil {
 		started(c)
 	}
+	// A store that tries a failed write again for ever must not fill memory.
+	patience := time.AfterFunc(20*time.Second, c.kill)
 	a, jobErr := c.do(j)
+	patience.Stop()
 	err = c.end()
 	if exit, ok := err.(*exec.ExitError); ok {
 		if s, ok := exit.Sys().(syscall.WaitStatus); ok && s.Signaled() && s.Signal() == syscall.SIGKILL {

@@ -87,11 +87,14 @@ func (r *rig) record(rng *rand.Rand, d driver, s scene, killBefore string) (rec 
 		if a, _, err = once(j, nil); err != nil {
 			return rec, err
 		}
-		// The first sync of a file whose write-back failed unseen may still
-		// report it, after a restart too. The second may not.
-		if s != failCut || a.What != unavailable || tries > 0 {
+		// The first sync of each file whose write-back failed unseen still
+		// reports it, after a restart too.
+		if s != failCut || a.What != unavailable || tries == 4 {
 			break
 		}
+	}
+	if s == failCut && r.dead() {
+		return rec, nil
 	}
 	rec.live = seen(a, plainCut)
 	return rec, nil
@@ -100,6 +103,7 @@ func (r *rig) record(rng *rand.Rand, d driver, s scene, killBefore string) (rec 
 // seen makes what a process saw a finding, unless the disk had failed.
 func seen(a answer, s scene) *finding {
 	switch {
+	case a.What == unavailable && s == failCut: // it had to recover from a disk that failed
 	case a.What != whole:
 		return &finding{a.What, errors.New("before any power cut: " + a.Err)}
 	case a.Stopped && s != failCut:

@@ -23,6 +23,7 @@ type campaign struct {
 	loomctl  string // the production binary, or ""
 	keep     string // directory for the disks of violations, or ""
 	quiet    bool   // no line for each recording
+	write    string // file for the table, or ""
 
 	session *session
 	began   time.Time
@@ -222,4 +223,28 @@ func (t tally) brief() string {
 		return fmt.Sprint(t.states())
 	}
 	return fmt.Sprintf("%d, %d bad", t.states(), t.bad())
+}
+
+// document is the table as a page of docs.
+func (c *campaign) document(list []filesystem, stores []driver) string {
+	var b strings.Builder
+	kernel, _ := os.ReadFile("/proc/sys/kernel/osrelease")
+	fmt.Fprintf(&b, `# Power cuts: the store and its peers
+
+Written by %s on %s, Linux %s, from seed %d, in %.0f s.
+
+Every store takes the same checkpoints of 16 KiB pages, growing and shrinking, on the same recording disk. The columns in the middle are
+crash states, and how many of them were bad: after nothing, after the process was killed and another had recovered, after some writes of the
+disk had ended in EIO and another process had recovered. Then what was bad. Lost is an acknowledged commit; savefail is a store that opens and
+then fails; [crash-safety.md](crash-safety.md) says how the states are made.
+
+`, "`make crash-peers`", time.Now().UTC().Format(time.DateOnly), strings.TrimSpace(string(kernel)), c.seed, time.Since(c.began).Seconds())
+	b.WriteString(c.table(list, stores))
+	for _, d := range stores {
+		if d.limit != "" {
+			fmt.Fprintf(&b, "\n- %s: %s.", d.name, d.limit)
+		}
+	}
+	b.WriteString("\n")
+	return b.String()
 }
