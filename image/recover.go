@@ -27,6 +27,7 @@ func (s *Store) recover(ctx context.Context, r *reading) error {
 		s.table = newTable(s.sums, s.o.Geometry, x.header.Pages)
 		s.cur.Store(x.control.Best())
 		s.clean, s.found = true, true
+		s.torn = x.control.Torn(x.header.Epoch + 1)
 		return nil
 	}
 	rec := v.Record
@@ -62,6 +63,7 @@ func (s *Store) recover(ctx context.Context, r *reading) error {
 	if err := s.rewrite(x.control, rec); err != nil {
 		return err
 	}
+	s.torn = x.control.Torn(rec.Epoch + 1)
 	s.cur.Store(rec)
 	s.pending = p
 	return s.Apply(ctx)

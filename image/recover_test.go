@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"loomstore/image"
+	"loomstore/internal/vfs"
 	"loomstore/internal/vfs/memfs"
 	"loomstore/patch"
 )
@@ -84,5 +85,76 @@ func TestPageCountsAreBoundedBeforeTheyAreUsed(t *testing.T) {
 		}
 	case <-time.After(20 * time.Second):
 		t.Fatal("Open counts to 2^44")
+	}
+}
+
+// A commit that is cut off may leave the first and the last sector of its
+// record, and garbage between. The next record is zero there: cut off in turn,
+// it must not make the first one whole, whose body is gone by then.
+func TestTornRecordIsNotCompleted(t *testing.T) {
+	for copy := range 2 {
+		mem := memfs.New()
+		m := model{size: 256}
+		prepared(false)(t, mem, &m)
+		before := model{size: 256, pages: append([]uint64(nil), m.pages...)}
+		at := patch.CopyOffset(3, copy)
+		block := func(fsys *memfs.FS, change func(f vfs.File)) {
+			t.Helper()
+			f, err := fsys.OpenFile("/store/"+patch.ControlFile, os.O_RDWR, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			change(f)
+			if err := f.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+
+		// The first attempt at checkpoint 3, as far as its record reached the disk.
+		first := mem.Clone()
+		s, err := openOn(first)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := stageAndCommit(s, m.take(3, step{6, []int{2, 3}})); err != nil {
+			t.Fatal(err)
+		}
+		torn := make([]byte, patch.BlockSize)
+		block(first, func(f vfs.File) {
+			if _, err := f.ReadAt(torn, at); err != nil {
+				t.Fatal(err)
+			}
+		})
+		middle := torn[patch.SectorSize : patch.BlockSize-patch.SectorSize]
+		for i := range middle {
+			middle[i] = 0xa5
+		}
+		block(mem, func(f vfs.File) {
+			if _, err := f.WriteAt(torn, at); err != nil {
+				t.Fatal(err)
+			}
+		})
+
+		// The second attempt, of which only the sectors between reach it.
+		if s, err = openOn(mem); err != nil {
+			t.Fatal(err)
+		}
+		m = model{size: 256, pages: append([]uint64(nil), before.pages...)}
+		if _, err := s.Stage(context.Background(), m.take(3, step{6, []int{0, 5}})); err != nil {
+			t.Fatal(err)
+		}
+		left := mem.Clone()
+		block(left, func(f vfs.File) {
+			if _, err := f.WriteAt(make([]byte, len(middle)), at+patch.SectorSize); err != nil {
+				t.Fatal(err)
+			}
+		})
+		if s, err = openOn(left); err != nil {
+			t.Fatalf("copy %d: %v", copy, err)
+		}
+		checkHolds(t, s, before, 2)
+		if err := s.Close(context.Background()); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

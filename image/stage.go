@@ -65,6 +65,9 @@ func (s *Store) Stage(ctx context.Context, c Change) (*Staged, error) {
 	if err := s.secureHeader(); err != nil {
 		return nil, err
 	}
+	if err := s.breakTorn(); err != nil {
+		return nil, err
+	}
 	lines, err := s.writeBody(ctx, rec, c)
 	if err != nil {
 		s.sound = span{}
@@ -101,6 +104,27 @@ func (s *Store) secureHeader() error {
 		return fmt.Errorf("sync %s: %w", patch.SumsFile, err)
 	}
 	s.found = false
+	return nil
+}
+
+// breakTorn takes the hashes of torn records away, before a body may go over
+// theirs. The record to come is zero where they are zero: if the power is cut
+// while it is written, its sectors could make one of them whole that never was
+// before, and whose body is gone. A hash lies in the last sector of its block,
+// which goes as one.
+func (s *Store) breakTorn() error {
+	if len(s.torn) == 0 {
+		return nil
+	}
+	for _, off := range s.torn {
+		if _, err := s.control.WriteAt(make([]byte, patch.SectorSize), off+patch.BlockSize-patch.SectorSize); err != nil {
+			return fmt.Errorf("write %s: %w", patch.ControlFile, err)
+		}
+	}
+	if err := s.control.Sync(); err != nil {
+		return fmt.Errorf("sync %s: %w", patch.ControlFile, err)
+	}
+	s.torn = nil
 	return nil
 }
 

@@ -79,6 +79,20 @@ func CopyOffset(epoch uint64, c int) int64 {
 	return int64(epoch&1)*2*BlockSize + int64(c)*BlockSize
 }
 
+// Torn returns where in control.bin the copies of epoch's slot lie that hold
+// bytes and no record of the slot: what is left of a commit that was cut off.
+func (c *Control) Torn(epoch uint64) (offsets []int64) {
+	for i, held := range c.Slots[epoch&1] {
+		if held.Record == nil && !held.Zero {
+			offsets = append(offsets, CopyOffset(epoch, i))
+		}
+	}
+	return offsets
+}
+
+// SectorSize is the most that a disk writes as one.
+const SectorSize = 512
+
 // Rewrites returns the two blocks by which recovery writes rec again, in
 // order, each to be synced before the next: first the copy that is invalid or
 // has the higher rewrite number, so that at every moment one durable copy is

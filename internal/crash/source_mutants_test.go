@@ -62,6 +62,7 @@ var sourceMutants = []struct{ name, file, old, new string }{
 	{"length not set again", "image/apply.go", "length == want && !always", "length == want"},
 	{"apply after an error counts as the first", "image/apply.go", "p.redo = true", "p.redo = p.redo || err == nil"},
 	{"header not secured", "image/stage.go", "if !s.found {", "if true {"},
+	{"torn records stay", "image/stage.go", "if len(s.torn) == 0 {", "if true {"},
 	{"stage after doubt", "image/stage.go", "if s.doubt != nil {", "if false {"},
 	{"commit after doubt", "image/commit.go", "if s.doubt != nil {", "if false {"},
 	{"doubt taken for an error", "image/commit.go", "return s.inDoubt(p.rec, err)", "return err"},
