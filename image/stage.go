@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"syscall"
 
 	"loomstore/internal/checksum"
@@ -195,31 +196,41 @@ func (s *Store) reserve(rec *patch.Record, pages []int, bodyLen int64) error {
 	return s.reserveSums(rec)
 }
 
-// reserveImage allocates the holes of the image that a line touches, and its
-// growth.
+// reserveImage allocates the holes of the image that a line touches, those
+// behind its end included. Pages by which the image grows without a line stay
+// holes. Blocks for them would count as unwritten, and where a neighbour is
+// written later a file system may make them zero instead: ext4 with
+// data=journal does that beside its journal, which after a power cut puts back
+// what the blocks held before.
 func (s *Store) reserveImage(rec *patch.Record, pages []int) error {
 	size := int64(s.o.Geometry.PageSize)
 	length, allocated, err := s.image.Size()
 	if err != nil {
 		return err
 	}
-	if allocated < length {
-		for i := 0; i < len(pages); {
-			run := 1
-			for i+run < len(pages) && pages[i+run] == pages[i]+run {
-				run++
-			}
+	s.sparse = s.sparse || allocated < length
+	s.reserved.cut(rec.NewPages)
+	i := 0
+	if !s.sparse {
+		i, _ = slices.BinarySearch(pages, rec.OldPages)
+	}
+	if rec.NewPages-rec.OldPages > len(pages)-i {
+		s.sparse = true
+	}
+	for i < len(pages) {
+		run := 1
+		for i+run < len(pages) && pages[i+run] == pages[i]+run {
+			run++
+		}
+		if !s.reserved.has(pages[i], run) {
 			if err := s.allocate(s.image, patch.ImageFile, int64(pages[i])*size, int64(run)*size); err != nil {
 				return err
 			}
-			i += run
+			s.reserved.add(pages[i], run)
 		}
+		i += run
 	}
-	if rec.NewPages <= rec.OldPages {
-		return nil
-	}
-	oldLen := int64(rec.OldPages) * size
-	return s.allocate(s.image, patch.ImageFile, oldLen, int64(rec.NewPages)*size-oldLen)
+	return nil
 }
 
 // reserveSums allocates the entries of pages by which the image grows.

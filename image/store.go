@@ -37,7 +37,10 @@ type Store struct {
 	doubt error                        // not nil: no further checkpoint (R4)
 	found bool                         // the header was found CLEAN, perhaps in the cache only
 	sound span                         // of memory.bin: this process has written and synced it
-	torn  []int64                      // copies of the next record's slot that are left of a commit cut off
+	// sparse: the image may have holes. reserved says where it has none.
+	sparse   bool
+	reserved reserved
+	torn     []int64 // copies of the next record's slot that are left of a commit cut off
 	// copies says that image.bin can not share blocks with memory.bin. Apply's.
 	copies bool
 

@@ -220,8 +220,10 @@ func TestRunDoesNothingElse(t *testing.T) {
 	env := guest(t)
 	ctx, base, other := context.Background(), newBase(t), newBase(t)
 	dir, twin := filepath.Join(base, "store"), filepath.Join(other, "store")
-	makeStore(t, dir, env)
-	copyStore(t, dir, twin)
+	made := filepath.Join(newBase(t), "store")
+	makeStore(t, made, env)
+	copyStore(t, made, dir) // both are copies, in which the image has no holes
+	copyStore(t, made, twin)
 	o, err := traced(t.TempDir(), nil, env, "step()\n", tools.loomctl, "run", dir)
 	if err != nil || o.code != 0 || o.out != "1\n" {
 		t.Fatalf("%v, exit %d, %q\n%s", err, o.code, o.out, o.err)

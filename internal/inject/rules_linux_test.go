@@ -51,6 +51,7 @@ type judge struct {
 	body   [2]int64 // of the checkpoint in the making: what Stage has reserved
 	// imports: image.bin is written before there is a record of ours.
 	imports, recorded bool
+	unsynced          bool   // a record was written and not yet synced
 	doubt             string // the call that left the record in doubt
 	errs              []string
 }
@@ -92,6 +93,8 @@ func (j *judge) covered(c call) {
 func (j *judge) follow(c call) {
 	path := c.path(0)
 	control := path == filepath.Join(j.dir, "control.bin")
+	// A shorter write takes away what an earlier commit has left.
+	record := control && c.name == "pwrite64" && c.number(2) >= 4096
 	image := path == filepath.Join(j.dir, "image.bin")
 	switch c.name {
 	case "fallocate":
@@ -128,7 +131,7 @@ func (j *judge) follow(c call) {
 			done = -1
 		}
 		switch {
-		case control && c.name == "pwrite64":
+		case record:
 			// The body of an attempt that failed may lie elsewhere.
 			j.of("memory.bin").only(j.body)
 			j.require(c, "record", "memory.bin", "image.bin", "sums.bin")
@@ -138,7 +141,7 @@ func (j *judge) follow(c call) {
 		case image:
 			j.covered(c)
 		}
-		j.recorded = j.recorded || control && c.name == "pwrite64"
+		j.recorded, j.unsynced = j.recorded || record, j.unsynced || record
 		f := j.file(path)
 		f.dirty, f.lost = f.dirty.without(from, to), f.lost.without(from, to)
 		if done > from {
@@ -150,14 +153,15 @@ func (j *judge) follow(c call) {
 		}
 		if done < to {
 			f.lost = append(f.lost, [2]int64{done, to})
-			j.record(control, c)
+			j.record(record, c)
 		}
 	case "fdatasync":
 		f := j.file(path)
 		if c.errno != "" {
 			f.lost = append(f.lost, f.dirty...)
-			j.record(control, c)
+			j.record(control && j.unsynced, c)
 		}
+		j.unsynced = j.unsynced && !control
 		f.dirty = nil
 	case "renameat":
 		if c.errno != "" {
@@ -182,8 +186,8 @@ func (j *judge) follow(c call) {
 
 // record notes that a record may be on the medium or not. An interrupted write
 // has written nothing and is made again.
-func (j *judge) record(control bool, c call) {
-	if control && c.errno != "EINTR" && j.doubt == "" {
+func (j *judge) record(touched bool, c call) {
+	if touched && c.errno != "EINTR" && j.doubt == "" {
 		j.doubt = c.text
 	}
 }
