@@ -59,6 +59,21 @@ func configure(name string, backing *os.File) error {
 	return nil
 }
 
+// forget empties the kernel's cache of a device that nobody has mounted. The
+// last close does that, but whoever looks at all loop devices meanwhile, as
+// losetup does, keeps it open, and blocks of one state would show in the next.
+func forget(name string) error {
+	dev, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	defer dev.Close()
+	if err := unix.IoctlSetInt(int(dev.Fd()), unix.BLKFLSBUF, 0); err != nil {
+		return fmt.Errorf("flush %s: %w", name, err)
+	}
+	return nil
+}
+
 func detach(name string) error {
 	dev, err := os.OpenFile(name, os.O_RDWR, 0)
 	if err != nil {

@@ -132,6 +132,9 @@ var errUnmountable = errors.New("the file system can not be mounted")
 
 // mount mounts the file system, repaired first if it has no journal.
 func (r *rig) mount() error {
+	if err := forget(r.loop); err != nil {
+		return err
+	}
 	if r.fs.repair != nil {
 		out, err := exec.Command(r.fs.repair[0], append(r.fs.repair[1:], r.loop)...).CombinedOutput()
 		// 1 and 2 say that it was repaired.
