@@ -68,6 +68,10 @@ func run(args []string, in io.Reader, out io.Writer) int {
 		fmt.Fprintf(out, "powercut: not run: %s\n", why)
 		return 0
 	}
+	if err := seclude(); err != nil {
+		fmt.Fprintf(out, "powercut: not run: %v\n", err)
+		return 0
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 	defer stop()
 	stores := drivers()
