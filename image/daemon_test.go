@@ -272,32 +272,11 @@ func checkpointThreeOn(t *testing.T, dir string, m *model) (uint64, error) {
 			errs = append(errs, err)
 			continue
 		}
-		acked, err := threeOn(s, m)
+		acked, err := threeOn(s, m.take(3, nextStep))
 		return acked, errors.Join(append(errs, err)...)
 	}
 	t.Fatal(errs)
 	return 0, nil
-}
-
-func threeOn(s *image.Store, m *model) (acked uint64, err error) {
-	ctx, change := context.Background(), m.take(3, nextStep)
-	acked = 2
-	var errs []error
-	for range 2 {
-		if acked < 3 {
-			if err := stageAndCommit(s, change); err != nil {
-				errs = append(errs, err)
-				continue
-			}
-			acked = 3
-		}
-		if err := s.Apply(ctx); err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		break
-	}
-	return acked, errors.Join(append(errs, s.Close(ctx))...)
 }
 
 // runtimeMain is a runtime that its own daemon kills somewhere.
@@ -310,7 +289,7 @@ func runtimeMain(dir string) {
 			for i, st := range doneSteps {
 				m.take(uint64(i+1), st)
 			}
-			_, err = threeOn(s, &m)
+			_, err = threeOn(s, m.take(3, nextStep))
 		}
 		err = errors.Join(err, c.Close())
 	}

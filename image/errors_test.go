@@ -113,25 +113,30 @@ func checkpointThree(open func(vfs.FS) (*image.Store, error), st step) func(fsys
 		if err != nil {
 			return 2, err
 		}
-		ctx := context.Background()
-		acked, c := uint64(2), m.take(3, st)
-		var errs []error
-		for range 2 {
-			if acked < 3 {
-				if err := stageAndCommit(s, c); err != nil {
-					errs = append(errs, err)
-					continue
-				}
-				acked = 3
-			}
-			if err := s.Apply(ctx); err != nil {
+		return threeOn(s, m.take(3, st))
+	}
+}
+
+// threeOn is checkpointThree for a store that is open, and closes it.
+func threeOn(s *image.Store, change image.Change) (acked uint64, err error) {
+	ctx := context.Background()
+	acked = 2
+	var errs []error
+	for range 2 {
+		if acked < 3 {
+			if err := stageAndCommit(s, change); err != nil {
 				errs = append(errs, err)
 				continue
 			}
-			break
+			acked = 3
 		}
-		return acked, errors.Join(append(errs, s.Close(ctx))...)
+		if err := s.Apply(ctx); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		break
 	}
+	return acked, errors.Join(append(errs, s.Close(ctx))...)
 }
 
 func stageAndCommit(s *image.Store, c image.Change) error {

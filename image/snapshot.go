@@ -212,7 +212,7 @@ func (s *snapshot) fromImage(read []uint64, body *patch.Body) {
 		return
 	}
 	found := make([]uint64, len(s.hashes))
-	zero := checksum.Sum64(make([]byte, s.o.Geometry.PageSize))
+	zero := zeroHash(s.o.Geometry)
 	for p := copy(found, read); p < len(found); p++ {
 		found[p] = zero
 	}

@@ -155,8 +155,7 @@ func (t *table) chunk(c int) (*[perChunk]uint64, error) {
 // have failed.
 func (t *table) write(set []int, pages int, again bool) error {
 	return t.encode(set, pages, nil, func(b []byte, off int64) error {
-		blocks := (int64(len(b)) + patch.BlockSize - 1) &^ (patch.BlockSize - 1)
-		if err := renew(t.file, off, blocks, again); err != nil {
+		if err := renew(t.file, off, span{off, off + int64(len(b))}.blocks(), again); err != nil {
 			return fmt.Errorf("renew %s: %w", patch.SumsFile, err)
 		}
 		if _, err := t.file.WriteAt(b, off); err != nil {

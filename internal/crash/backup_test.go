@@ -33,21 +33,7 @@ func TestBackupCutOffAnywhere(t *testing.T) {
 	for i := range 4 {
 		pending, share := i&1 > 0, i&2 > 0
 		m, l := prepared(t, p, history[:2]...)
-		s, err := p.open(m)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := s.(*loomSession).commit(l, history[2]); err != nil {
-			t.Fatal(err)
-		}
-		if !pending {
-			if err := s.(*loomSession).apply(); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if err := s.close(); err != nil {
-			t.Fatal(err)
-		}
+		leave(t, p, m, l, history[2], pending)
 		done := false
 		look := func(left *memfs.FS, tr *trail, how func() string) bool {
 			tried++
@@ -82,7 +68,7 @@ func TestBackupCutOffAnywhere(t *testing.T) {
 			l.ack(l.acked)
 			return err
 		}
-		err = x.run(m, l, take, &trail{text: "backup"}, func(m *memfs.FS, _ *ledger, tr *trail, c crashPoint) {
+		err := x.run(m, l, take, &trail{text: "backup"}, func(m *memfs.FS, _ *ledger, tr *trail, c crashPoint) {
 			if c.sync != "" || t.Failed() {
 				return
 			}

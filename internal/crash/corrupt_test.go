@@ -151,11 +151,19 @@ func damagedStores(t *testing.T, pending bool) (old, now, other files, l *ledger
 	old = contents(t, m)
 	foreign, _ := prepared(t, loom{size: 256, create: true, uuid: 1}, history[0], history[2], history[1])
 	other = contents(t, foreign)
+	leave(t, p, m, l, history[4], pending)
+	return old, contents(t, m), other, l
+}
+
+// leave takes one more checkpoint and closes the store, with the checkpoint
+// applied or, if pending, not.
+func leave(t *testing.T, p loom, m *memfs.FS, l *ledger, ch change, pending bool) {
+	t.Helper()
 	s, err := p.open(m)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.(*loomSession).commit(l, history[4]); err != nil {
+	if err := s.(*loomSession).commit(l, ch); err != nil {
 		t.Fatal(err)
 	}
 	if !pending {
@@ -166,7 +174,6 @@ func damagedStores(t *testing.T, pending bool) (old, now, other files, l *ledger
 	if err := s.close(); err != nil {
 		t.Fatal(err)
 	}
-	return old, contents(t, m), other, l
 }
 
 // structural is files cut, removed, and exchanged.
