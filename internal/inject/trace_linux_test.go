@@ -22,7 +22,7 @@ type call struct {
 var (
 	// A descriptor with what it is open on: 7</store/control.bin>.
 	decodedFD = regexp.MustCompile(`^(?:-?\d+|AT_FDCWD)<(.*)>$`)
-	callLine  = regexp.MustCompile(`^([a-z0-9_]+)\((.*)\)\s+= (-?\d+|\?|0x[0-9a-f]+)(?:<[^>]*>)?(?: ([A-Z0-9]+|\(errno) [^()]*(?:\([^)]*\)|\)))?(?: \(flags [^)]*\))?(?: \(INJECTED\))?$`)
+	callLine  = regexp.MustCompile(`^([a-z0-9_]+)\((.*)\)\s+= (-?\d+|\?|0x[0-9a-f]+)(?:<[^>]*>)?(?: ([A-Z0-9_]+|\(errno) [^()]*(?:\([^)]*\)|\)))?(?: \(flags [^)]*\))?(?: \(INJECTED\))?$`)
 )
 
 // parseTrace reads what strace -f -o wrote. A call that was cut in two by
