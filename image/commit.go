@@ -16,6 +16,8 @@ import (
 // durable: no further one is possible, and Open decides. Any other error
 // changed nothing.
 func (s *Store) Commit(st *Staged) error {
+	s.committing.Lock()
+	defer s.committing.Unlock()
 	if s.doubt != nil {
 		return s.doubt
 	}

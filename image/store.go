@@ -44,6 +44,10 @@ type Store struct {
 	// copies says that image.bin can not share blocks with memory.bin. Apply's.
 	copies bool
 
+	// committing is held by Commit. Whoever holds it has an image of which
+	// only the pages of pending change.
+	committing sync.Mutex
+
 	mu      sync.Mutex
 	pending *pending // committed, not yet known to be in the image
 	clean   bool     // the header on disk says CLEAN
@@ -149,6 +153,9 @@ func (s *Store) ReadPage(page int, dst []byte) error {
 		return fmt.Errorf("read page %d: %w", page, err)
 	} else if off >= length && p != nil {
 		clear(dst) // the image has not grown yet
+	} else if off+int64(size) > length {
+		want := int64(s.Pages()) * int64(size)
+		return lengthDefect(patch.ImageFile, want, want, length)
 	} else if _, err := s.image.ReadAt(dst, off); err != nil {
 		return fmt.Errorf("read page %d of %s at %d: %w", page, patch.ImageFile, off, err)
 	}

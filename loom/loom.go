@@ -39,6 +39,7 @@ type Loom struct {
 	copies  copies
 	capture *Pending
 	apply   *applying
+	scrub   *scrub // nil if there is none
 }
 
 // Open opens the store in dir, creating it if there is none, recovers it if
@@ -91,6 +92,7 @@ func OpenContext(ctx context.Context, dir string, options *Options) (_ *Loom, er
 	}
 	l.low.Store(l.store.State().Low)
 	l.high = l.region.Len()
+	l.startScrub()
 	return l, nil
 }
 
@@ -145,6 +147,7 @@ func (l *Loom) Close() error {
 		return ErrClosed
 	}
 	l.closed = true
+	l.stopScrub()
 	ctx := context.Background()
 	captureErr := l.settleCapture(ctx)
 	applyErr := l.settleApply(ctx)

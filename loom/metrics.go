@@ -24,6 +24,10 @@ type Metrics struct {
 	ApplyFailures uint64 // attempts to apply that failed
 	PagesSaved    uint64 // by committed checkpoints
 
+	ScrubRounds  uint64 // over all pages
+	ScrubPages   uint64 // compared with their hashes
+	ScrubDamaged uint64 // times that a page was wrong or could not be read
+
 	LastCapture time.Duration // to find the dirty pages; the program stands still
 	LastCommit  time.Duration // from the beginning to the commit point
 	LastApply   time.Duration
@@ -62,6 +66,22 @@ func (c *counters) applied(took time.Duration, err error) {
 		return
 	}
 	c.m.LastApply = took
+}
+
+// scrubbed counts a page of the scrub.
+func (c *counters) scrubbed(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.m.ScrubPages++
+	if err != nil {
+		c.m.ScrubDamaged++
+	}
+}
+
+func (c *counters) scrubbedRound() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.m.ScrubRounds++
 }
 
 // Metrics returns what happened since Open. It waits for nothing and may be

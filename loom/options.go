@@ -56,8 +56,14 @@ type Options struct {
 	// Open still recovers.
 	DryRun bool
 	// VerifyFull hashes the whole image at Open. Without it Open checks what
-	// recovery needs, and a damaged page is found by loomctl verify.
+	// recovery needs; a damaged page is found by ScrubEvery and loomctl verify.
 	VerifyFull bool
+	// ScrubEvery is how long a round takes in which every page of the store is
+	// read and compared with its hash while the program runs, evenly spread:
+	// damage is told of (the event Damaged, Metrics, Logger) one round after
+	// it happened at the latest, and again in each round. 0 is no such rounds.
+	// What the system has in its cache is compared as it is there.
+	ScrubEvery time.Duration
 	// Validate compares every clean page with the store before and after each
 	// checkpoint: a test of the tracker and of the program's discipline. Slow.
 	Validate bool
@@ -96,6 +102,8 @@ func (o *Options) validate() error {
 			fmt.Sprintf("%d and %d are", o.Size/PageSize*PageSize, (o.Size/PageSize+1)*PageSize))
 	case o.FS != nil && o.IO != nil:
 		return fmt.Errorf("loom: FS and IO exclude each other: %w", ErrOptions)
+	case o.ScrubEvery < 0:
+		return fmt.Errorf("loom: a scrub every %v: %w", o.ScrubEvery, ErrOptions)
 	case o.Resident && o.Ephemeral != "":
 		return fmt.Errorf("loom: an arena is resident or ephemeral, not both: %w", ErrOptions)
 	}
@@ -129,12 +137,17 @@ const (
 	Failed    EventKind = "failed"
 )
 
-// Event is one step of one checkpoint.
+// Damaged is not of a checkpoint: the scrub (Options.ScrubEvery) has found a
+// page that does not have its hash, or can not be read. Err says which, and is
+// ErrDamaged in the first case.
+const Damaged EventKind = "damaged"
+
+// Event is one step of one checkpoint, or a find of the scrub.
 type Event struct {
 	Kind     EventKind
 	Epoch    uint64
 	Pages    int           // dirty pages saved
 	Bytes    int64         // of page content
 	Duration time.Duration // since the checkpoint began; for Applied, of the apply alone
-	Err      error         // of Failed
+	Err      error         // of Failed and Damaged
 }

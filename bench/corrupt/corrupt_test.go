@@ -24,7 +24,10 @@ func TestJudge(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	byDefault := kinds()[1]
+	byDefault, err := peer.Get("loom")
+	if err != nil {
+		t.Fatal(err)
+	}
 	spoilt := append([]byte{}, loomNow["image.bin"]...)
 	spoilt[5*peer.PageSize] ^= 1
 	flip := append([]byte{}, heapNow["heap"]...)
@@ -44,6 +47,7 @@ func TestJudge(t *testing.T) {
 		{"sound loom", full, loomDir, loomNow, exact},
 		{"flipped loom", full, loomDir, loomNow.with("image.bin", spoilt), refused},
 		{"flipped loom, not looked at", byDefault, loomDir, loomNow.with("image.bin", spoilt), checked},
+		{"flipped loom, scrubbed", scrubKind, loomDir, loomNow.with("image.bin", spoilt), checked},
 	} {
 		if err := c.f.write(c.dir); err != nil {
 			t.Fatal(err)

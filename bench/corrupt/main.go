@@ -46,13 +46,13 @@ func exit(err error) {
 
 const loomFull = "loom, full verification"
 
-// kinds are the stores to damage: ours with and without full verification at
-// Open, and the peers that promise durability.
+// kinds are the stores to damage: ours with full verification at Open, with
+// the scrub, and with neither, and the peers that promise durability.
 func kinds() []peer.Kind {
 	full := peer.Kind{Name: loomFull, Open: func(dir string, limit int) (peer.Store, error) {
 		return peer.OpenLoom(dir, &loom.Options{Size: int64(limit) * peer.PageSize, VerifyFull: true})
 	}}
-	list := []peer.Kind{full}
+	list := []peer.Kind{full, scrubKind}
 	for _, k := range peer.All() {
 		if !k.Weaker && k.Name != "loom-uffd" && k.Name != "loom-mprotect" && k.Name != "loom-cow" {
 			list = append(list, k)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -32,6 +33,7 @@ type runFlags struct {
 	every   int
 	async   bool
 	io      string
+	scrub   time.Duration
 }
 
 func newRun(s *streams) *cobra.Command {
@@ -61,6 +63,9 @@ and does not begin again.`,
 			if f.every < 1 {
 				return &exitError{code: ExitUsage, err: fmt.Errorf("--every %d: must be 1 at least", f.every)}
 			}
+			if f.scrub < 0 {
+				return &exitError{code: ExitUsage, err: fmt.Errorf("--scrub %v: must not be negative", f.scrub)}
+			}
 			if f.io != ioDirect && f.io != ioDaemon {
 				return &exitError{code: ExitUsage, err: fmt.Errorf("--io %s: must be %s or %s", f.io, ioDirect, ioDaemon)}
 			}
@@ -77,6 +82,7 @@ and does not begin again.`,
 	c.Flags().IntVar(&f.every, "every", 1, "checkpoint behind every `N`th input, print at once, say on stderr what is durable")
 	c.Flags().BoolVar(&f.async, "async", false, "do not wait for checkpoints, print at once, say on stderr what is durable")
 	c.Flags().StringVar(&f.io, "io", f.io, "who writes the store: direct is this process, daemon another one that finishes a checkpoint although this one is killed")
+	c.Flags().DurationVar(&f.scrub, "scrub", 0, "compare every page of the store with its hash once in this time (1h, 24h), and say on stderr what is damaged")
 	return c
 }
 
@@ -108,7 +114,9 @@ func (s *streams) run(ctx context.Context, f runFlags, live bool, dir, file stri
 			return fmt.Errorf("read script: %w", err)
 		}
 	}
-	o := &loom.Options{Size: int64(f.size), Tracker: fault.Kind(f.tracker)}
+	out := &output{out: s.out, err: s.err, live: live}
+	damage := &damageNotes{out: out, told: map[int64]bool{}}
+	o := &loom.Options{Size: int64(f.size), Tracker: fault.Kind(f.tracker), ScrubEvery: f.scrub, Events: damage.event}
 	if f.io == ioDaemon {
 		daemon, startErr := s.startIO()
 		if startErr != nil {
@@ -123,7 +131,6 @@ func (s *streams) run(ctx context.Context, f runFlags, live bool, dir, file stri
 	}
 	defer func() { err = errors.Join(err, l.Close()) }()
 
-	out := &output{out: s.out, err: s.err, live: live}
 	vm, err := quickjs.Open(ctx, l, quickjs.Config{Module: module, Print: out.print, Stderr: s.err, CacheDir: moduleCache()})
 	if err != nil {
 		return err
