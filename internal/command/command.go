@@ -74,7 +74,8 @@ func newRoot(s *streams) *cobra.Command {
 		RunE: func(*cobra.Command, []string) error {
 			return &exitError{code: ExitUsage, err: errors.New("no command given"), hint: "see 'loomctl --help'"}
 		},
-		DisableSuggestions: true, // unknownCommand makes them
+		DisableSuggestions:         true, // unknownCommand makes them
+		SuggestionsMinimumDistance: 2,    // letters mistyped
 	}
 	root.SetIn(s.in)
 	root.SetOut(s.out)
