@@ -15,7 +15,7 @@ type Segment struct {
 
 // Inspect decodes the segment at path, or with an empty path the first default
 // path that exists, once, without looking at VMClock and without ever writing.
-// Only UnverifiedV3 of o matters. Errors: those of Open, and ErrBusy.
+// Only UnverifiedV3 and Unguarded of o matter. Errors: those of Open, and ErrBusy.
 func Inspect(path string, o *Options) (Segment, error) {
 	if o == nil {
 		o = &Options{}
@@ -29,7 +29,7 @@ func Inspect(path string, o *Options) (Segment, error) {
 		}
 		return seg, err
 	}
-	s, err := openSegment(path, o.UnverifiedV3)
+	s, err := openSegment(path, o.UnverifiedV3, o.Unguarded)
 	if err != nil {
 		return Segment{}, err
 	}
@@ -51,7 +51,7 @@ func Inspect(path string, o *Options) (Segment, error) {
 // missing file is also fs.ErrNotExist), ErrNotInitialized (ErrBusy after a
 // bounded wait), ErrMalformed, ErrVersionNotSupported.
 func InspectVMClock(path string) (VMClock, error) {
-	p, err := openVMClock(path)
+	p, err := openVMClock(path, false)
 	if err != nil {
 		return VMClock{}, err
 	}

@@ -3,6 +3,7 @@ package shmread
 import (
 	"encoding/binary"
 	"fmt"
+	"math/bits"
 	"sync/atomic"
 )
 
@@ -56,6 +57,12 @@ func joinVergen(version, generation uint16) uint32 {
 
 func version(vergen uint32) uint16    { return uint16(vergen) }
 func generation(vergen uint32) uint16 { return uint16(vergen >> 16) }
+
+// whole reports whether a vergen is that of a version 2 record which nobody is
+// writing: 2<<16|2, 4<<16|2 and so on.
+func whole(vergen uint32) bool {
+	return bits.RotateLeft32(vergen-(2<<16|2), -17) < 1<<15-1
+}
 
 // isVersion3 knows the two bytes that version 3 keeps in the version field:
 // the oldest and the newest version whose readers can use the segment.

@@ -93,55 +93,51 @@ func start(t *testing.T, role, path, line string) (cmd *exec.Cmd, stdin io.Write
 // mixture, and none is older than the one before.
 func TestTwoProcessStress(t *testing.T) {
 	reads := soak(5_000_000, 1_000_000_000)
-	for _, unguarded := range []bool{false, true} {
-		t.Run(fmt.Sprintf("unguarded=%v", unguarded), func(t *testing.T) {
-			path := filepath.Join(t.TempDir(), "shm")
-			writer, stdin := start(t, "writer", path, "writing")
-			r := mustOpen(t, path, &Options{Unguarded: unguarded, VMClock: writeVMClock(t, 0), FollowEvery: -1})
+	path := filepath.Join(t.TempDir(), "shm")
+	writer, stdin := start(t, "writer", path, "writing")
+	r := mustOpen(t, path, &Options{VMClock: writeVMClock(t, 0), FollowEvery: -1})
 
-			const readers, fewest = 4, 100
-			var torn, backwards, failed, changed atomic.Int64
-			var wg sync.WaitGroup
-			for range readers {
-				wg.Go(func() {
-					var c ClockErrorBound
-					last, seen := int64(-1), 0
-					for i := 0; i < reads/2/readers || seen < fewest; i++ {
-						if i >= reads/2/readers { // on a busy machine: let the writer run too
-							time.Sleep(10 * time.Microsecond)
-						}
-						if err := r.Snapshot(&c); err != nil {
-							failed.Add(1)
-							continue
-						}
-						n, whole := numberOf(&c)
-						if !whole {
-							torn.Add(1)
-						}
-						if n < last {
-							backwards.Add(1)
-						}
-						if n != last {
-							seen++
-						}
-						last = n
-					}
-					changed.Add(int64(seen))
-				})
+	const readers, fewest = 4, 100
+	var torn, backwards, failed, changed atomic.Int64
+	var wg sync.WaitGroup
+	for range readers {
+		wg.Go(func() {
+			var c ClockErrorBound
+			last, seen := int64(-1), 0
+			for i := 0; i < reads/readers || seen < fewest; i++ {
+				if i >= reads/readers { // on a busy machine: let the writer run too
+					time.Sleep(10 * time.Microsecond)
+				}
+				if err := r.Snapshot(&c); err != nil {
+					failed.Add(1)
+					continue
+				}
+				n, whole := numberOf(&c)
+				if !whole {
+					torn.Add(1)
+				}
+				if n < last {
+					backwards.Add(1)
+				}
+				if n != last {
+					seen++
+				}
+				last = n
 			}
-			wg.Wait()
-			stdin.Close()
-			if err := writer.Wait(); err != nil {
-				t.Errorf("writer: %v", err)
-			}
-			t.Logf("at least %d reads saw %d records; %d failed", reads/2, changed.Load(), failed.Load())
-			if torn.Load() != 0 || backwards.Load() != 0 {
-				t.Errorf("%d torn, %d backwards", torn.Load(), backwards.Load())
-			}
-			if failed.Load() > int64(reads/1000) {
-				t.Errorf("%d of %d reads failed", failed.Load(), reads/2)
-			}
+			changed.Add(int64(seen))
 		})
+	}
+	wg.Wait()
+	stdin.Close()
+	if err := writer.Wait(); err != nil {
+		t.Errorf("writer: %v", err)
+	}
+	t.Logf("at least %d reads saw %d records; %d failed", reads, changed.Load(), failed.Load())
+	if torn.Load() != 0 || backwards.Load() != 0 {
+		t.Errorf("%d torn, %d backwards", torn.Load(), backwards.Load())
+	}
+	if failed.Load() > int64(reads/1000) {
+		t.Errorf("%d of %d reads failed", failed.Load(), reads)
 	}
 }
 

@@ -29,8 +29,9 @@ type Options struct {
 	// FollowEvery is how often the path is looked at for a file that
 	// replaced the mapped one. 0 means one second; negative means never.
 	FollowEvery time.Duration
-	// Unguarded saves some nanoseconds a read by not guarding against
-	// SIGBUS: should somebody truncate the file, the process dies.
+	// Unguarded leaves alone what the process does at SIGBUS: should somebody
+	// truncate the file, the process dies. Without it, Open puts a handler in
+	// front of Go's (see the package's documentation).
 	Unguarded bool
 	// UnverifiedV3 lets Snapshot decode version 3 by its published layout,
 	// which has not been compared with a real segment. Now and
@@ -40,19 +41,17 @@ type Options struct {
 }
 
 // Reader reads the clock of one segment. Any number of goroutines may use one
-// Reader; its methods do not allocate unless something is wrong. A -race build
-// dies of a truncated file: the race detector loads words in its own code,
-// where a fault can not be caught.
+// Reader; its methods do not allocate unless something is wrong.
 type Reader struct {
-	cur       atomic.Pointer[segment] // nil: none usable
-	unguarded bool
-	stuck     atomic.Uint32 // vergen that was waited for in vain
-	clock     clock
-	vmclock   vmclockReader
-	last      lastGood
+	cur     atomic.Pointer[segment] // nil: none usable
+	stuck   atomic.Uint32           // vergen that was waited for in vain
+	clock   clock
+	vmclock vmclockReader
+	last    lastGood
 
-	paths   []string
-	allowV3 bool
+	paths     []string
+	allowV3   bool
+	unguarded bool
 
 	mu     sync.Mutex // reopening and closing
 	closed bool
@@ -67,7 +66,8 @@ type Reader struct {
 // Errors: ErrSyscall (a missing file is also fs.ErrNotExist),
 // ErrNotInitialized, ErrVersionNotSupported (ErrVersion3), ErrMalformed, in
 // the original's order of checks; on other systems than Linux
-// errors.ErrUnsupported. A writer that died inside its first update is no
+// errors.ErrUnsupported. ErrSyscall is also what Open says where SIGBUS is
+// handled by somebody that it can not be shared with. A writer that died inside its first update is no
 // error here: Snapshot and Now report it.
 func Open(path string, o *Options) (*Reader, error) {
 	if o == nil {
@@ -84,7 +84,7 @@ func Open(path string, o *Options) (*Reader, error) {
 	if r.every == 0 {
 		r.every = time.Second
 	}
-	r.vmclock.path = o.VMClock
+	r.vmclock.path, r.vmclock.unguarded = o.VMClock, o.Unguarded
 	if r.vmclock.path == "" {
 		r.vmclock.path = DefaultVMClock
 	}
@@ -133,27 +133,17 @@ func (r *Reader) Close() error {
 // VMClock page. Errors: those of Open; ErrBusy after a bounded wait (some 50
 // ms, once for one stuck update) when the writer stays inside an update.
 func (r *Reader) Snapshot(c *ClockErrorBound) error {
-	s := r.cur.Load()
-	if s == nil {
-		return r.snapshotSlow(c)
-	}
-	if !r.unguarded {
-		if s.guarded(c) {
+	// Whatever this function needs behind a call it would save on the stack in
+	// front of everything else: so there is one call, and nothing behind it.
+	if s := r.cur.Load(); s != nil {
+		l := s.shared
+		vg := l.vergen.Load()
+		if l.rest(c)|l.times(c)|uint64(vg^joinVergen(c.Version, c.Generation))|uint64(vg^l.vergen.Load()) == 0 && whole(vg) {
+			runtime.KeepAlive(s)
 			return nil
 		}
-		return r.snapshotSlow(c)
 	}
-	l := s.shared
-	vg := l.vergen.Load()
-	if vg == joinVergen(c.Version, c.Generation) && l.rest(c)|l.times(c)|uint64(vg^l.vergen.Load()) == 0 {
-		runtime.KeepAlive(s)
-		return nil
-	}
-	if l.fetch(c) {
-		runtime.KeepAlive(s)
-		return nil
-	}
-	return r.snapshotSlow(c)
+	return r.snapshotChanged(c)
 }
 
 // reopen replaces old, unless somebody else already has, and returns what is
@@ -172,7 +162,7 @@ func (r *Reader) reopen(old *segment) (*segment, error) {
 	var s *segment
 	var err error
 	for _, path := range r.paths {
-		if s, err = openSegment(path, r.allowV3); err == nil || !errors.Is(err, fs.ErrNotExist) {
+		if s, err = openSegment(path, r.allowV3, r.unguarded); err == nil || !errors.Is(err, fs.ErrNotExist) {
 			break
 		}
 	}

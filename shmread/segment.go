@@ -6,7 +6,6 @@ import (
 	"io"
 	"os"
 	"runtime"
-	"runtime/debug"
 
 	"loomstore/internal/mapping"
 )
@@ -30,7 +29,7 @@ var errTorn = errors.New("shmread: record is being written")
 // path again.
 var errStale = errors.New("shmread: segment was rebuilt")
 
-func openSegment(path string, allowV3 bool) (*segment, error) {
+func openSegment(path string, allowV3, unguarded bool) (*segment, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrSyscall, err)
@@ -50,7 +49,7 @@ func openSegment(path string, allowV3 bool) (*segment, error) {
 	if err := h.check(info.Size(), allowV3); err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
-	view, err := mapping.MapShared(f.Fd(), 0, pageSize, false)
+	view, err := mapPage(f, unguarded)
 	if err != nil {
 		return nil, fmt.Errorf("%w: open %s: %w", ErrSyscall, path, err)
 	}
@@ -60,15 +59,26 @@ func openSegment(path string, allowV3 bool) (*segment, error) {
 	return s, nil
 }
 
+// mapPage maps the first page of f to be read. Where f loses it, it reads as
+// zeros from then on; unguarded, reading it is the end of the process.
+func mapPage(f *os.File, unguarded bool) (*mapping.View, error) {
+	if unguarded {
+		return mapping.MapShared(f.Fd(), 0, pageSize, false)
+	}
+	return mapping.MapTruncatable(f.Fd(), pageSize)
+}
+
 func newSegment(view *mapping.View, h header) *segment {
 	return &segment{header: h, version: version(h.vergen), view: view, shared: mapping.Overlay[layout](view, 0)}
 }
 
 // A record is the one that c holds if, in this order, the generation, rest,
-// times and the generation again say so: joinVergen(c), 0, 0, the same.
+// times and the generation again say so, and if the generation is that of a
+// whole record: the words of a page without one may be c's as well, for a
+// caller's new c holds zeros.
 //
-// The generation alone can not: it comes round after 32,767 updates, which
-// take a fast writer a millisecond. Nor can any few words beside it: the
+// The generation alone can not say it: it comes round after 32,767 updates,
+// which take a fast writer a millisecond. Nor can any few words beside it: the
 // original's daemon leaves as_of, and with it the bound, as they are while it
 // is not synchronised, and its status or marker changes all the same. So each
 // word is compared. The generation is looked at before and after, or words of
@@ -106,7 +116,7 @@ func flag(b bool) byte {
 // goroutine was not running.
 func (l *layout) fetch(c *ClockErrorBound) bool {
 	vg := l.vergen.Load()
-	if vg&0x1ffff != 2 || generation(vg) == 0 { // version 2, generation even
+	if !whole(vg) {
 		return false
 	}
 	w := &l.body
@@ -133,62 +143,31 @@ func (l *layout) fetch(c *ClockErrorBound) bool {
 	return true
 }
 
-// guarded is the rest of Snapshot for a file that may be cut short under the
-// reader. It reports false for a fault.
-//
-// Its three calls are what the protection costs. Restoring the goroutine's
-// setting as a constant, instead of as the value that was there, keeps one
-// read from waiting for the one before. The deferred function keeps s alive.
-func (s *segment) guarded(c *ClockErrorBound) (ok bool) {
-	on := debug.SetPanicOnFault(true)
-	defer func() {
-		if !on {
-			debug.SetPanicOnFault(false)
-		}
-		if !ok {
-			s.caught(recover())
-		}
-	}()
-	l := s.shared
-	vg := l.vergen.Load()
-	ok = vg == joinVergen(c.Version, c.Generation) && l.rest(c)|l.times(c)|uint64(vg^l.vergen.Load()) == 0 || l.fetch(c)
-	return ok
-}
-
-// caught panics on with everything that is not a fault of this segment.
-func (s *segment) caught(recovered any) {
-	if recovered == nil {
-		return
-	}
-	if _, inside := mapping.FaultOffset(s.view.Bytes(), recovered); !inside {
-		panic(recovered)
-	}
-}
-
 // read reads the record of any supported version into c, which it leaves alone
-// on every error: errTorn, errStale, ErrMalformed, or a *mapping.FaultError.
+// on every error: errTorn, errStale or ErrMalformed.
 func (s *segment) read(c *ClockErrorBound) (vergen uint32, err error) {
-	var b body
-	err = mapping.Guarded(s.view.Bytes(), func() error {
-		l := s.shared
-		vergen = l.vergen.Load()
-		if version(vergen) != s.version || generation(vergen) == 0 {
-			return errStale
-		}
-		if generation(vergen)&1 != 0 {
-			return errTorn
-		}
-		for i := range b {
-			b[i] = l.body[i].Load()
-		}
-		if l.body[0].Load() != b[0] || l.body[1].Load() != b[1] || l.vergen.Load() != vergen {
-			return errTorn
-		}
-		return nil
-	})
-	runtime.KeepAlive(s)
+	b, vergen, err := s.load()
 	if err != nil {
 		return vergen, err
 	}
 	return vergen, b.decode(vergen, c)
+}
+
+func (s *segment) load() (b body, vergen uint32, err error) {
+	l := s.shared
+	vergen = l.vergen.Load()
+	if version(vergen) != s.version || generation(vergen) == 0 {
+		return b, vergen, errStale
+	}
+	if generation(vergen)&1 != 0 {
+		return b, vergen, errTorn
+	}
+	for i := range b {
+		b[i] = l.body[i].Load()
+	}
+	if l.body[0].Load() != b[0] || l.body[1].Load() != b[1] || l.vergen.Load() != vergen {
+		return b, vergen, errTorn
+	}
+	runtime.KeepAlive(s)
+	return b, vergen, nil
 }

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"runtime"
 	"time"
-
-	"loomstore/internal/mapping"
 )
 
 // patience bounds every wait for another process. A writer needs nanoseconds
@@ -36,6 +34,15 @@ func (p *patience) wait(short bool) bool {
 	return true
 }
 
+// snapshotChanged is Snapshot for everything but the record that c holds.
+func (r *Reader) snapshotChanged(c *ClockErrorBound) error {
+	if s := r.cur.Load(); s != nil && s.shared.fetch(c) {
+		runtime.KeepAlive(s)
+		return nil
+	}
+	return r.snapshotSlow(c)
+}
+
 // snapshotSlow is Snapshot for everything but a whole, valid version 2 record:
 // it waits for updates, follows the path, and says what is wrong.
 func (r *Reader) snapshotSlow(c *ClockErrorBound) error {
@@ -61,7 +68,7 @@ func (r *Reader) snapshotSlow(c *ClockErrorBound) error {
 				}
 				return fmt.Errorf("read %s at generation %d: %w", s.path, generation(vergen), ErrBusy)
 			}
-		case errors.Is(err, errStale), errors.Is(err, mapping.ErrFault):
+		case errors.Is(err, errStale):
 			if _, err := r.reopen(s); err != nil {
 				return err
 			}

@@ -9,7 +9,6 @@ import (
 	"runtime"
 	"runtime/debug"
 	"slices"
-	"strconv"
 	"syscall"
 	"testing"
 
@@ -25,16 +24,16 @@ func init() {
 
 func init() {
 	roles["stepped"] = func(args []string) int {
-		fmt.Fprintln(os.Stderr, readStepped(args[0], args[1] == "true"))
+		fmt.Fprintln(os.Stderr, readStepped(args[0]))
 		return 1
 	}
 }
 
 // readStepped reads a segment again and again, between two stops of its
 // thread, and prints what it got.
-func readStepped(path string, unguarded bool) error {
+func readStepped(path string) error {
 	debug.SetGCPercent(-1) // would wait for a thread that stands still
-	r, err := Open(path, &Options{Unguarded: unguarded, FollowEvery: -1})
+	r, err := Open(path, &Options{FollowEvery: -1})
 	if err != nil {
 		return err
 	}
@@ -59,9 +58,9 @@ type stepped struct {
 	out *bufio.Scanner
 }
 
-func startStepped(t *testing.T, path string, unguarded bool) *stepped {
+func startStepped(t *testing.T, path string) *stepped {
 	t.Helper()
-	cmd := exec.Command(os.Args[0], path, strconv.FormatBool(unguarded))
+	cmd := exec.Command(os.Args[0], path)
 	cmd.Env = append(os.Environ(), roleVariable+"=stepped", "GODEBUG=asyncpreemptoff=1")
 	cmd.Stderr = os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Ptrace: true}
@@ -217,37 +216,35 @@ func TestWriterBehindEachInstruction(t *testing.T) {
 		// Words of later and wider, read one after the other, are base.
 		{"update after a turn", func(w *slowWriter) { w.turn(later) }, func(w *slowWriter) { w.update(wider) }, nil},
 	}
-	for _, unguarded := range []bool{true, false} {
-		path := filepath.Join(t.TempDir(), "shm")
-		w := &slowWriter{Writer: mustCreate(t, path)}
-		w.stores(10)
-		reader := startStepped(t, path, unguarded)
-		for _, script := range scripts {
-			at := 0
-			for over := false; !over && at < most; at++ {
-				if script.name == "update after a turn" {
-					w.turn(base)
-				}
-				if got := reader.result(false); got != w.current {
-					t.Fatalf("nothing happens: read %s, want %s", got, w.current)
-				}
-				if script.before != nil {
-					script.before(w)
-				}
-				allowed := []string{w.current}
-				over = !reader.step(at)
-				script.there(w)
-				allowed = append(allowed, w.current)
-				if script.rest != nil {
-					over = over || !reader.step(4)
-					script.rest(w)
-					allowed = append(allowed, w.current)
-				}
-				if got := reader.result(over); !slices.Contains(allowed, got) {
-					t.Fatalf("%s behind instruction %d, unguarded %v: read\n%s, want one of\n%q", script.name, at, unguarded, got, allowed)
-				}
+	path := filepath.Join(t.TempDir(), "shm")
+	w := &slowWriter{Writer: mustCreate(t, path)}
+	w.stores(10)
+	reader := startStepped(t, path)
+	for _, script := range scripts {
+		at := 0
+		for over := false; !over && at < most; at++ {
+			if script.name == "update after a turn" {
+				w.turn(base)
 			}
-			t.Logf("%s: %d instructions", script.name, at)
+			if got := reader.result(false); got != w.current {
+				t.Fatalf("nothing happens: read %s, want %s", got, w.current)
+			}
+			if script.before != nil {
+				script.before(w)
+			}
+			allowed := []string{w.current}
+			over = !reader.step(at)
+			script.there(w)
+			allowed = append(allowed, w.current)
+			if script.rest != nil {
+				over = over || !reader.step(4)
+				script.rest(w)
+				allowed = append(allowed, w.current)
+			}
+			if got := reader.result(over); !slices.Contains(allowed, got) {
+				t.Fatalf("%s behind instruction %d: read\n%s, want one of\n%q", script.name, at, got, allowed)
+			}
 		}
+		t.Logf("%s: %d instructions", script.name, at)
 	}
 }

@@ -41,7 +41,7 @@ type vmclockPage struct {
 	shared *vmclockLayout
 }
 
-func openVMClock(path string) (*vmclockPage, error) {
+func openVMClock(path string, unguarded bool) (*vmclockPage, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("%w: VMClock: %w", ErrSyscall, err)
@@ -59,7 +59,7 @@ func openVMClock(path string) (*vmclockPage, error) {
 		}
 		return nil, fmt.Errorf("open VMClock %s: %w", path, malformed("%d bytes, the page has at least %d", info.Size(), vmclockSize))
 	}
-	view, err := mapping.MapShared(f.Fd(), 0, pageSize, false)
+	view, err := mapPage(f, unguarded)
 	if err != nil {
 		return nil, fmt.Errorf("%w: open VMClock %s: %w", ErrSyscall, path, err)
 	}
@@ -72,58 +72,50 @@ func openVMClock(path string) (*vmclockPage, error) {
 }
 
 func (p *vmclockPage) checkHeader() error {
-	return p.guarded(func(l *vmclockLayout) error {
-		magic, size, version := l.magic.Load(), l.size.Load(), uint16(l.version.Load())
-		switch {
-		case magic != vmclockMagic:
-			return malformed("magic is %08x, not %08x", magic, vmclockMagic)
-		case size < vmclockSize:
-			return malformed("size is %d, at least %d is needed", size, vmclockSize)
-		case version == 0:
-			return fmt.Errorf("%w: version is 0", ErrNotInitialized)
-		case version != vmclockVersion:
-			return fmt.Errorf("%w: VMClock version %d", ErrVersionNotSupported, version)
-		}
-		return nil
-	})
-}
-
-func (p *vmclockPage) guarded(f func(*vmclockLayout) error) error {
-	err := mapping.Guarded(p.view.Bytes(), func() error { return f(p.shared) })
+	l := p.shared
+	magic, size, version := l.magic.Load(), l.size.Load(), uint16(l.version.Load())
 	runtime.KeepAlive(p)
-	if errors.Is(err, mapping.ErrFault) {
-		return malformed("the page is gone: %v", err)
+	switch {
+	case magic != vmclockMagic:
+		return malformed("magic is %08x, not %08x", magic, vmclockMagic)
+	case size < vmclockSize:
+		return malformed("size is %d, at least %d is needed", size, vmclockSize)
+	case version == 0:
+		return fmt.Errorf("%w: version is 0", ErrNotInitialized)
+	case version != vmclockVersion:
+		return fmt.Errorf("%w: VMClock version %d", ErrVersionNotSupported, version)
 	}
-	return err
+	return nil
 }
 
 // read returns a page that was not changing, sequence 0 included. It waits for
-// an update at most as long as Snapshot does: the original spins for 19 s.
+// an update at most as long as Snapshot does: the original spins for 19 s. The
+// magic is looked at each time, last: it is what a page that is cut loses.
 func (p *vmclockPage) read() (VMClock, error) {
-	var v VMClock
-	err := p.guarded(func(l *vmclockLayout) error {
-		for wait := patience(0); ; {
-			seq := l.seq.Load()
-			v = VMClock{Size: l.size.Load(), Version: uint16(l.version.Load()), Seq: seq, Marker: l.marker.Load()}
-			if seq&1 == 0 && l.seq.Load() == seq {
-				return nil
-			}
-			if !wait.wait(false) {
-				return fmt.Errorf("sequence %d: %w", seq, ErrBusy)
-			}
+	l := p.shared
+	for wait := patience(0); ; {
+		seq := l.seq.Load()
+		v := VMClock{Size: l.size.Load(), Version: uint16(l.version.Load()), Seq: seq, Marker: l.marker.Load()}
+		same := l.seq.Load() == seq
+		if l.magic.Load() != vmclockMagic {
+			return VMClock{}, fmt.Errorf("read VMClock %s: %w", p.path, malformed("the page is gone"))
 		}
-	})
-	if err != nil {
-		return VMClock{}, fmt.Errorf("read VMClock %s: %w", p.path, err)
+		if same && seq&1 == 0 {
+			runtime.KeepAlive(p)
+			return v, nil
+		}
+		if !wait.wait(false) {
+			return VMClock{}, fmt.Errorf("read VMClock %s: sequence %d: %w", p.path, seq, ErrBusy)
+		}
 	}
-	return v, nil
 }
 
 // vmclockReader opens the page when it is first needed.
 type vmclockReader struct {
-	path string
-	page atomic.Pointer[vmclockPage]
-	mu   sync.Mutex
+	path      string
+	unguarded bool
+	page      atomic.Pointer[vmclockPage]
+	mu        sync.Mutex
 }
 
 func (r *vmclockReader) open() error {
@@ -132,7 +124,7 @@ func (r *vmclockReader) open() error {
 	if r.page.Load() != nil {
 		return nil
 	}
-	p, err := openVMClock(r.path)
+	p, err := openVMClock(r.path, r.unguarded)
 	if err == nil {
 		r.page.Store(p)
 	}
