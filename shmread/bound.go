@@ -17,8 +17,9 @@ const (
 )
 
 // Bound is an interval that contains the true time, if Status is trusted, at
-// some moment during the call that returned it. Its times are UTC and carry no
-// monotonic reading, so they compare as the wall clock.
+// some moment during the call that returned it. Its times are local, as those
+// of time.Now, and carry no monotonic reading, so they compare as the wall
+// clock.
 type Bound struct {
 	Earliest, Latest time.Time
 	Status           Status
@@ -69,15 +70,17 @@ func (c *ClockErrorBound) absurdAge(mono int64) error {
 		"is the daemon in another time namespace, or the file from another boot?", ErrCausalityBreach, c.AsOf, time.Duration(mono))
 }
 
-// around returns real -/+ half nanoseconds, in UTC and without a monotonic
-// reading. Time.Add would do, at more than the cost of all the rest of Now.
-func around(real time.Time, half int64) (earliest, latest time.Time) {
+// around makes b the interval real -/+ half nanoseconds, without a monotonic
+// reading. Time.Add would do, at more than the cost of all the rest of Now; so
+// would a result for b, or UTC, each at a detour through memory.
+func (b *Bound) around(real time.Time, half int64) {
 	sec, nsec := real.Unix(), int64(real.Nanosecond())
 	halfSec, halfNsec := int64(0), half
 	if half >= second { // seldom, and a division is slow
 		halfSec, halfNsec = half/second, half%second
 	}
-	return time.Unix(sec-halfSec, nsec-halfNsec).UTC(), time.Unix(sec+halfSec, nsec+halfNsec).UTC()
+	b.Earliest = time.Unix(sec-halfSec, nsec-halfNsec)
+	b.Latest = time.Unix(sec+halfSec, nsec+halfNsec)
 }
 
 // drift is how much the bound has grown in age nanoseconds, rounded up; the

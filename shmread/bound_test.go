@@ -27,7 +27,7 @@ type vector struct {
 
 func boundAt(c *ClockErrorBound, real time.Time, mono int64) (b Bound, err error) {
 	half, status, err := c.at(mono)
-	b.Earliest, b.Latest = around(real, half)
+	b.around(real, half)
 	b.Status = status
 	return b, err
 }

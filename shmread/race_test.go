@@ -2,6 +2,6 @@
 
 package shmread
 
-// raceEnabled: the race detector does atomic loads in its own C code, where Go
-// can not turn a fault into a panic.
+// raceEnabled: the race detector makes atomic stores in its own C code, where
+// Go can not turn a writer's fault into a panic.
 const raceEnabled = true

@@ -138,12 +138,12 @@ func (r *Reader) Snapshot(c *ClockErrorBound) error {
 	if s := r.cur.Load(); s != nil {
 		l := s.shared
 		vg := l.vergen.Load()
-		if l.rest(c)|l.times(c)|uint64(vg^joinVergen(c.Version, c.Generation))|uint64(vg^l.vergen.Load()) == 0 && whole(vg) {
+		if vg == joinVergen(c.Version, c.Generation) && l.rest(c)|l.times(c)|uint64(vg^l.vergen.Load()) == 0 && whole(vg) {
 			runtime.KeepAlive(s)
 			return nil
 		}
 	}
-	return r.snapshotChanged(c)
+	return r.fetch(c)
 }
 
 // reopen replaces old, unless somebody else already has, and returns what is

@@ -34,8 +34,8 @@ func (p *patience) wait(short bool) bool {
 	return true
 }
 
-// snapshotChanged is Snapshot for everything but the record that c holds.
-func (r *Reader) snapshotChanged(c *ClockErrorBound) error {
+// fetch is Snapshot for a caller who does not hold the record already.
+func (r *Reader) fetch(c *ClockErrorBound) error {
 	if s := r.cur.Load(); s != nil && s.shared.fetch(c) {
 		runtime.KeepAlive(s)
 		return nil

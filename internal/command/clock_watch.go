@@ -74,8 +74,8 @@ func lookAtClock(r *shmread.Reader) (clockSight, error) {
 	age := time.Duration(now.Sec-c.AsOf.Sec)*time.Second + time.Duration(now.Nsec-c.AsOf.Nsec)
 	return clockSight{
 		Schema:   schema,
-		Earliest: b.Earliest.Format(time.RFC3339Nano),
-		Latest:   b.Latest.Format(time.RFC3339Nano),
+		Earliest: b.Earliest.UTC().Format(time.RFC3339Nano),
+		Latest:   b.Latest.UTC().Format(time.RFC3339Nano),
 		WidthNs:  b.Width().Nanoseconds(),
 		AgeNs:    max(age, 0).Nanoseconds(),
 		Status:   b.Status.String(),
