@@ -38,6 +38,17 @@
 // ms. A daemon that truncates the file does not kill the reader's process, and
 // a file that is replaced is found again.
 //
+// # Signals
+//
+// A page that its file has lost raises SIGBUS. Open puts a handler in front of
+// Go's, in assembly, once in the life of the process: where a page of a Reader
+// is gone it maps zeros there, which are no record, and the Reader looks at the
+// path again. So reads need no protection of their own. Every other SIGBUS goes
+// on to the handler found there. A library that puts its own in front
+// afterwards is left there, and makes the next Open fail, as it may not pass
+// ours on. Options.Unguarded does without all that. A Writer turns faults into
+// panics for itself instead, which a -race build can not.
+//
 // # Differences from the original
 //
 // Open and Now refuse what the original, at version 2.0.2, reads without an

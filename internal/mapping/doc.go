@@ -15,7 +15,9 @@
 // amd64: a Load is an acquire, a Store a release.
 //
 // Reading a mapping whose file was truncated, or whose device fails, raises
-// SIGBUS. Guarded turns that fault into an error instead of a dead process.
+// SIGBUS. Guarded turns that fault into an error instead of a dead process. A
+// view of MapTruncatable has no such fault: a signal handler, which the first
+// one installs, maps zeros where the file is gone.
 //
 // What this package does not do: decide what is mapped where, track stores, or
 // interpret a single byte.
