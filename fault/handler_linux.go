@@ -3,12 +3,13 @@
 package fault
 
 import (
+	"errors"
 	"fmt"
 	"sync"
-	"syscall"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"loomstore/internal/mapping"
 )
 
 // maxArenas is how many arenas can be open at once. The handler walks the
@@ -24,8 +25,7 @@ var goHandler uintptr
 
 var registry struct {
 	sync.Mutex
-	claimed   [maxArenas]bool
-	installed bool
+	claimed [maxArenas]bool
 }
 
 // onFault is the signal handler, in assembly: the kernel calls it with the C
@@ -36,57 +36,13 @@ func onFault()
 // a wrapper.
 func onFaultPC() uintptr
 
-// sigaction is the kernel's struct, the same on both architectures.
-type sigaction struct {
-	handler  uintptr
-	flags    uint64
-	restorer uintptr
-	mask     uint64
-}
-
-// Flags of an action: the handler gets the signal's details, on a stack of its own.
-const (
-	saSiginfo = 0x4
-	saOnstack = 0x08000000
-)
-
-func rtSigaction(set, old *sigaction) error {
-	_, _, errno := syscall.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(unix.SIGSEGV),
-		uintptr(unsafe.Pointer(set)), uintptr(unsafe.Pointer(old)), unsafe.Sizeof(sigaction{}.mask), 0, 0)
-	if errno != 0 {
-		return fmt.Errorf("rt_sigaction: %w", errno)
-	}
-	return nil
-}
-
-// install puts the handler in front of Go's, once in the life of the process.
-// It is never put there twice: whoever came in front of it since may call it,
-// and would be called by it, for ever.
+// install puts the handler in front of Go's.
 func install() error {
-	var now sigaction
-	if err := rtSigaction(nil, &now); err != nil {
-		return err
+	err := mapping.InFront(unix.SIGSEGV, onFaultPC(), &goHandler)
+	if errors.Is(err, mapping.ErrForeignHandler) {
+		return fmt.Errorf("%w: %w", ErrForeignHandler, err)
 	}
-	ours := onFaultPC()
-	if registry.installed {
-		if now.handler != ours {
-			return fmt.Errorf("put in front of ours: %w", ErrForeignHandler)
-		}
-		return nil
-	}
-	const wanted = saSiginfo | saOnstack
-	if now.handler <= 1 || now.flags&wanted != wanted {
-		return fmt.Errorf("handler %#x, flags %#x: %w", now.handler, now.flags, ErrForeignHandler)
-	}
-	goHandler = now.handler
-	// Flags, mask and restorer stay Go's: its mask blocks every signal, so
-	// nothing nests in the handler.
-	now.handler = ours
-	if err := rtSigaction(&now, nil); err != nil {
-		return err
-	}
-	registry.installed = true
-	return nil
+	return err
 }
 
 // claimSlot sets a line of the handler's table aside and sees to it that the

@@ -332,16 +332,27 @@ func notified() {
 	ok()
 }
 
+// action is the kernel's struct: handler, flags, restorer, mask.
+type action [4]uintptr
+
+func sigaction(set, old *action) {
+	_, _, errno := syscall.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(unix.SIGSEGV),
+		uintptr(unsafe.Pointer(set)), uintptr(unsafe.Pointer(old)), unsafe.Sizeof(set[3]), 0, 0)
+	if errno != 0 {
+		must(errno)
+	}
+}
+
 // foreignHandler puts another action in front, as a C library would.
 func foreignHandler() {
 	// Where it can not be refused it is not there: under an emulator.
 	_ = refuse(unix.SYS_USERFAULTFD, 0, syscall.EPERM)
 	child(way{kind: Mprotect}, arenaPages, false)
-	var now sigaction
-	must(rtSigaction(nil, &now))
+	var now action
+	sigaction(nil, &now)
 	foreign := now
-	foreign.handler = goHandler
-	must(rtSigaction(&foreign, nil))
+	foreign[0] = goHandler
+	sigaction(&foreign, nil)
 	_, err := buildEngine(os.TempDir(), way{kind: Mprotect}, 4, 0, false)
 	if !errors.Is(err, ErrForeignHandler) {
 		must(fmt.Errorf("second arena: %v", err))
@@ -355,11 +366,11 @@ func foreignHandler() {
 	if e.Kind() == Mprotect || !strings.Contains(e.Reason(), ErrForeignHandler.Error()) {
 		must(fmt.Errorf("auto took %s because %s", e.Kind(), e.Reason()))
 	}
-	must(rtSigaction(nil, &foreign))
-	if foreign.handler != goHandler {
+	sigaction(nil, &foreign)
+	if foreign[0] != goHandler {
 		must(errors.New("the handler was installed again"))
 	}
-	must(rtSigaction(&now, nil))
+	sigaction(&now, nil)
 	_, err = buildEngine(os.TempDir(), way{kind: Mprotect}, 4, 0, false)
 	must(err)
 	ok()

@@ -3,6 +3,7 @@
 package mapping
 
 import (
+	"errors"
 	"fmt"
 	"syscall"
 	"unsafe"
@@ -33,11 +34,17 @@ func rtSigaction(signal syscall.Signal, set, old *sigaction) error {
 	return nil
 }
 
-// inFront puts a handler in front of the one that a signal has, and leaves the
-// address of that one in next, once in the life of the process. It is never
-// put there twice: whoever came in front of it since may call it, and would be
-// called by it, for ever. Calls for one signal must not overlap.
-func inFront(signal syscall.Signal, ours uintptr, next *uintptr) error {
+// ErrForeignHandler reports that a signal is handled by somebody who can not
+// share it: a handler was put in front of ours, or the present one does not
+// take the signal's details on its own stack.
+var ErrForeignHandler = errors.New("mapping: foreign signal handler")
+
+// InFront puts a handler, in assembly, in front of the one that a signal has,
+// and leaves the address of that one in next, once in the life of the process.
+// It is never put there twice: whoever came in front of it since may call it,
+// and would be called by it, for ever. Calls for one signal must not overlap.
+// Errors: ErrForeignHandler, and the system's.
+func InFront(signal syscall.Signal, ours uintptr, next *uintptr) error {
 	var now sigaction
 	if err := rtSigaction(signal, nil, &now); err != nil {
 		return err

@@ -3,18 +3,12 @@
 package mapping
 
 import (
-	"errors"
 	"fmt"
 	"sync"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
-
-// ErrForeignHandler reports that SIGBUS is handled by somebody this package can
-// not share it with: a library's handler was put in front of ours, or the
-// present one does not take the signal's details on its own stack.
-var ErrForeignHandler = errors.New("mapping: foreign SIGBUS handler")
 
 // windowPages is how many truncatable views there can be at once: as many as
 // the kernel lets a process have memory areas.
@@ -109,7 +103,7 @@ func claimSlot() (uintptr, error) {
 		}
 		windowBase, windowSize, windowPage = uintptr(unsafe.Pointer(unsafe.SliceData(mem))), uintptr(len(mem)), page
 	}
-	if err := inFront(unix.SIGBUS, onBusPC(), &nextBusHandler); err != nil {
+	if err := InFront(unix.SIGBUS, onBusPC(), &nextBusHandler); err != nil {
 		return 0, err
 	}
 	if last := len(slots.free) - 1; last >= 0 {

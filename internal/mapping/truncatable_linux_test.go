@@ -108,7 +108,7 @@ func TestTruncatableViewIsRefused(t *testing.T) {
 	}
 	// To a second handler in front of its own it would look like this.
 	next := nextBusHandler
-	if err := inFront(unix.SIGBUS, onBusPC()+1, &next); !errors.Is(err, ErrForeignHandler) {
+	if err := InFront(unix.SIGBUS, onBusPC()+1, &next); !errors.Is(err, ErrForeignHandler) {
 		t.Errorf("a foreign handler: %v", err)
 	}
 }
