@@ -193,7 +193,20 @@ func refuseClock(out io.Writer, err error, asJSON bool) error {
 			return err
 		}
 	}
-	return &exitError{code: clockExit(err), err: err}
+	return &exitError{code: clockExit(err), err: err, hint: clockHint(err)}
+}
+
+// clockHint says what to do about a segment that can not be read.
+func clockHint(err error) string {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return "ClockBound's daemon makes this file when it starts; loomctl clock PATH reads another one"
+	case errors.Is(err, shmread.ErrNotInitialized):
+		return "the daemon has not written to this file yet, or it is not a ClockBound segment"
+	case errors.Is(err, shmread.ErrVersionNotSupported):
+		return "segments of ClockBound 1 and 2 are read (versions 1 and 2)"
+	}
+	return ""
 }
 
 func clockExit(err error) int {
