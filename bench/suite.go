@@ -4,10 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"slices"
-	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // suite is one table: rows that are measured in the same run, in shuffled
@@ -65,6 +67,17 @@ func newWorld(dir string, pages, rounds int, short bool, seed uint64) *world {
 // path returns the name of a file of the world's directory.
 func (w *world) path(name string) string { return filepath.Join(w.dir, name) }
 
+// sync empties the system's cache of what it has yet to write to the file
+// system of the stores. Others may be stuck, which is nothing to wait for.
+func (w *world) sync() error {
+	dir, err := os.Open(w.dir)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return unix.Syncfs(int(dir.Fd()))
+}
+
 // pick returns n random pages, ascending.
 func (w *world) pick(n int) []int {
 	p := w.rng.Perm(w.pages)[:n]
@@ -88,7 +101,7 @@ func (w *world) measure(s suite) (_ *result, err error) {
 			b.round()
 		}
 		for _, i := range w.rng.Perm(len(b.cells)) {
-			values, err := b.cells[i].measure()
+			values, err := b.cells[i].measure(w)
 			if err != nil {
 				return nil, fmt.Errorf("%s: %s: %w", s.name, b.cells[i].row, err)
 			}
@@ -109,13 +122,15 @@ func (w *world) measure(s suite) (_ *result, err error) {
 	return s.result(w, order, samples, time.Since(began)), nil
 }
 
-func (c cell) measure() (map[string]float64, error) {
+func (c cell) measure(w *world) (map[string]float64, error) {
 	if c.before != nil {
 		if err := c.before(); err != nil {
 			return nil, err
 		}
 	}
-	syscall.Sync()
+	if err := w.sync(); err != nil {
+		return nil, err
+	}
 	values, err := c.run()
 	if err != nil || c.after == nil {
 		return values, err

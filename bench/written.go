@@ -79,7 +79,9 @@ func (w *world) count(d, n int, f func() error) (map[string]float64, error) {
 	if err := f(); err != nil {
 		return nil, err
 	}
-	syscall.Sync()
+	if err := w.sync(); err != nil {
+		return nil, err
+	}
 	after, err := sectorsWritten(w.dir)
 	dirty := float64(n * min(d, w.pages) * peer.PageSize)
 	return map[string]float64{strconv.Itoa(d): float64(after-before) * 512 / dirty}, err

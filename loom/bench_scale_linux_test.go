@@ -47,7 +47,7 @@ func benchScale(b *testing.B, kind fault.Kind) {
 			p := j * (n - 1) / (dirty - 1)
 			store(l.Bytes(), []int{p}, v)
 		}
-		syscall.Sync()
+		syncDisk(b, dir)
 		start := time.Now()
 		if c, err := l.Checkpoint(ctx); err != nil || c.Pages != dirty {
 			b.Fatalf("%+v, %v", c, err)
