@@ -28,7 +28,7 @@ const maxSharedUffd = 256 << 30
 type uffd struct {
 	a       *Arena
 	fault   userfault
-	tables  *pagemap // scans for what was touched since it was armed
+	tables  *pagemap // scans for what was filled since it was armed
 	written *written
 	dirty   *bitmap
 	suspect int  // pages from here on are reported for any reason: compare them
@@ -54,7 +54,7 @@ func newUffd(a *Arena) (_ tracker, err error) {
 	if u.tables.scanner == nil {
 		return nil, fmt.Errorf("scan of the page tables: %w", errors.ErrUnsupported)
 	}
-	u.tables.wanted = isTouched
+	u.tables.wanted = isFilled
 	if a.shared {
 		u.tables.wanted = isUnarmed
 	}
@@ -118,8 +118,16 @@ func (u *uffd) arm(lo, hi int) error {
 	if err := u.fault.register(u.a.region); err != nil {
 		return err
 	}
-	return u.written.forget(lo, hi)
+	if err := u.written.forget(lo, hi); err != nil {
+		return err
+	}
+	// Above the file mapping nobody knows what the image's pages hold.
+	u.written.hold(max(lo, u.a.mapped), min(hi, u.a.ref.Pages()))
+	return nil
 }
+
+// lose notes that pages may have been armed without having been reported.
+func (u *uffd) lose() { u.lost, u.written.doubt = true, true }
 
 func (u *uffd) collect(dst []int, limit int) ([]int, error) {
 	if err := u.certainly(func() error { return u.gather(limit) }); err != nil {
@@ -137,8 +145,9 @@ func (u *uffd) gather(limit int) error {
 	g := u.a.slot.guardPage()
 	return u.a.readable(func() error {
 		return u.written.take(limit, u.a.mapped, func(lo, hi int, zero bool) {
-			// What shows the shared page of zeros was read, most likely. But the
-			// kernel may also have found that what was stored is all zeros.
+			// What held something and shows the shared page of zeros was read after
+			// it had been dropped, or the kernel found that what was stored is all
+			// zeros.
 			if lo < u.suspect && !zero {
 				u.dirty.add(lo, min(hi, u.suspect))
 				lo = u.suspect
@@ -190,7 +199,7 @@ func (u *uffd) certainly(f func() error) error {
 		if f() == nil {
 			return nil
 		}
-		u.lost = true
+		u.lose()
 	}
 	if err := u.rebuild(); err != nil {
 		return err
@@ -238,7 +247,7 @@ func (u *uffd) highest() (int, error) {
 
 func (u *uffd) forget(lo, hi int) error {
 	if u.arm(lo, hi) != nil {
-		u.lost = true // everything will be compared, these pages too
+		u.lose() // everything will be compared, these pages too
 	}
 	u.dirty.remove(lo, hi)
 	return nil

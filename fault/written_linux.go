@@ -1,6 +1,10 @@
 package fault
 
-import "loomstore/internal/mapping"
+import (
+	"math/bits"
+
+	"loomstore/internal/mapping"
+)
 
 // Questions about stores. Asked for no more than what the page tables hold,
 // the kernel answers in 1 to 3 ns a part; to tell whether a part is of a file
@@ -12,6 +16,8 @@ var (
 	isUnarmed = query{flags: scanRegistered, mask: categoryWritten, tell: categoryWritten}
 	// isTouched leaves out what has nothing in the page tables.
 	isTouched = query{flags: scanRegistered, mask: categoryWritten, either: categoryPresent | categorySwapped, tell: categoryZero}
+	// isFilled leaves out the page of zeros, too.
+	isFilled = query{flags: scanRegistered, mask: categoryWritten | categoryZero, absent: categoryZero, either: categoryPresent | categorySwapped}
 )
 
 const (
@@ -32,10 +38,17 @@ const (
 // those that have memory of their own. Which these are, in the part of the
 // arena that maps the image, is asked once for each and then known until
 // forget.
+//
+// Above the image a part that is read for the first time becomes the page of
+// zeros that all share, and is reported as well. One that never had memory of
+// its own held zeros from the beginning, so it is not visited: one word stored
+// in each of a million pages brings three million of them with the first
+// checkpoint, which reads the pages whole.
 type written struct {
 	scanner *scanner
 	arm     query
-	private *bitmap // parts known to have memory of their own
+	private *bitmap // parts known to have memory of their own, or to have had it
+	doubt   bool    // stores may have gone unseen: all zeros are visited
 
 	unsure []partRun // kept for its memory
 }
@@ -71,6 +84,14 @@ func (w *written) forget(lo, hi int) error {
 	return w.scanner.scan(w.arm, lo*parts(), hi*parts(), func(int, int, uint64) {})
 }
 
+// hold says that the pages [lo, hi), above the part that maps the image, may
+// hold something that was not seen to be stored.
+func (w *written) hold(lo, hi int) {
+	if lo < hi {
+		w.private.add(lo*parts(), hi*parts())
+	}
+}
+
 // take visits the pages below limit, of which mapped are of the image, that
 // were stored to, and arms them. Each may be visited several times, and not in
 // order. Pages of the image that were only read are armed and not visited.
@@ -87,7 +108,14 @@ func (w *written) take(limit, mapped int, visit func(lo, hi int, zero bool)) err
 			w.unsure = append(w.unsure, partRun{lo, end})
 			lo = end
 		}
-		if lo < hi {
+		switch {
+		case lo >= hi:
+		case zero && lo >= ofImage && !w.doubt:
+			w.visitHeld(lo, hi, visit)
+		default:
+			if !zero {
+				w.private.add(lo, hi)
+			}
 			visit(lo/parts(), pagesOf(hi), zero)
 		}
 	}
@@ -101,6 +129,14 @@ func (w *written) take(limit, mapped int, visit func(lo, hi int, zero bool)) err
 		}
 	}
 	return w.ask(func(lo, hi int) { visit(lo/parts(), pagesOf(hi), false) })
+}
+
+// visitHeld visits the pages of those of the parts [lo, hi), which are zero
+// now, that may have held something else, and perhaps some beside them.
+func (w *written) visitHeld(lo, hi int, visit func(lo, hi int, zero bool)) {
+	w.private.each(lo, hi, func(i int, word uint64) {
+		visit((i<<6+bits.TrailingZeros64(word))/parts(), pagesOf(i<<6+bits.Len64(word)), true)
+	})
 }
 
 // hint returns runs that hold everything that is written: a few if they are

@@ -2,7 +2,14 @@
 
 package fault
 
-import "testing"
+import (
+	"bytes"
+	"errors"
+	"os"
+	"testing"
+
+	"loomstore/internal/mapping"
+)
 
 // TestUffdAsksAboutTheUnknown: parts of which it is known that they are
 // private lie beside parts that were only read, in one run and apart.
@@ -64,4 +71,67 @@ func TestUffdHint(t *testing.T) {
 		}
 		mustBe(t, "stored", e.checkpoint(pages), want...)
 	}
+}
+
+// TestUffdZeros: pages of zeros above the image that were only read are looked
+// at by nobody. Where something was, or may have been, they are compared.
+func TestUffdZeros(t *testing.T) {
+	e := newEngine(t, way{kind: Uffd}, arenaPages, imagePages, false)
+	w := e.tracker.(*uffd).written
+	e.store(150)
+	mustBe(t, "stored", e.checkpoint(arenaPages), 150)
+	e.store(151)
+	for p := range arenaPages {
+		for at := 0; at < PageSize; at += 4096 {
+			peek(&e.bytes(p)[at])
+		}
+	}
+	err := w.take(arenaPages, imagePages, func(lo, hi int, zero bool) {
+		if zero || lo != 151 || hi != 152 {
+			t.Errorf("visited pages [%d, %d), zeros: %v", lo, hi, zero)
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.Mark([]int{151})
+	mustBe(t, "marked", e.checkpoint(arenaPages), 151)
+
+	loses := func(what string, p int) {
+		t.Helper()
+		e.advise(p, mapping.DontNeed)
+		for at := 0; at < PageSize; at += 4096 {
+			peek(&e.bytes(p)[at])
+		}
+		mustBe(t, what, e.checkpoint(arenaPages), p)
+	}
+	loses("reads as zero, and was stored to", 150)
+
+	content := bytes.Clone(e.bytes(60))
+	if err := e.region.MapAnon(60*PageSize, PageSize, mapping.ReadWrite); err != nil {
+		t.Fatal(err)
+	}
+	copy(e.bytes(60), content)
+	if err := errors.Join(e.SetMapped(60), e.Forget(60, imagePages)); err != nil {
+		t.Fatal(err)
+	}
+	mustBe(t, "no longer of the file", e.collect(arenaPages))
+	loses("reads as zero, and is of the image", 60)
+
+	// Armed by a scan that failed, found by comparing.
+	e.store(152)
+	if err := w.scanner.scan(w.arm, 152*parts(), 153*parts(), func(int, int, uint64) {}); err != nil {
+		t.Fatal(err)
+	}
+	broken, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer broken.Close()
+	m := pagemapOf(e)
+	good := m.file
+	m.file, m.scanner.file = broken, broken
+	mustBe(t, "compared", e.checkpoint(arenaPages), 152)
+	m.file, m.scanner.file = good, good
+	loses("reads as zero, and was never reported", 152)
 }
