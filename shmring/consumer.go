@@ -196,7 +196,7 @@ func (c *Consumer) giveBack() {
 }
 
 func (c *Consumer) awaitRecord(ctx context.Context) error {
-	err := c.await(ctx, 1, c.ready)
+	err := c.await(ctx, 1, c.glance, c.ready)
 	if err == ErrPeerDead && c.pending() {
 		return fmt.Errorf("unfinished message: %w", err)
 	}

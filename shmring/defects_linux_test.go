@@ -193,6 +193,30 @@ func wantDefect(t *testing.T, c *Consumer, want Defect) {
 	}
 }
 
+// A consumer that waits looks at push_offset first. A peer that writes a length
+// without moving it must not keep the consumer waiting.
+func TestD08LengthBehindPushOffsetWhileWaiting(t *testing.T) {
+	_, c, view := heapRing(t, 0)
+	ctx := waitContext{testContext(t), func() { view.ReleaseUint16(bufferAt, 5) }}
+	_, err := c.Pop(ctx, make([]byte, 8))
+	var e *CorruptError
+	if !errors.As(err, &e) || e.Defect != DefectPastPush {
+		t.Errorf("pop: %v, want %s", err, DefectPastPush)
+	}
+}
+
+// waitContext calls a function when somebody waits: it is asked for its error
+// only then.
+type waitContext struct {
+	context.Context
+	waits func()
+}
+
+func (c waitContext) Err() error {
+	c.waits()
+	return c.Context.Err()
+}
+
 func TestD08OffsetsAndLengths(t *testing.T) {
 	t.Run("at attach", func(t *testing.T) {
 		for _, word := range []int{popAt, pushAt} {

@@ -99,11 +99,12 @@ func (e *end) rouse(available uint32) {
 func (e *end) abandoned() bool { return e.pair != nil && e.pair.closed.Load() }
 
 // await returns nil when ready says true, which is asked again and again:
-// first in a spin, then between sleeps of at most maxNap. It returns the
+// first in a spin, by a glance that may miss what only a broken peer does, then
+// between sleeps of at most maxNap. It returns the
 // context's error, ErrClosed after Pair.Close, and ErrPeerDead or ErrPeerGone
 // when nobody is left who could make ready true.
-func (e *end) await(ctx context.Context, want uint32, ready func() bool) error {
-	if e.spin(ready) {
+func (e *end) await(ctx context.Context, want uint32, glance, ready func() bool) error {
+	if e.spin(glance) {
 		return nil
 	}
 	for nap := minNap; ; nap = min(2*nap, maxNap) {

@@ -58,6 +58,26 @@ func TestModel(t *testing.T) {
 					reserved = nil
 				}
 			},
+			"push batch": func(t *rapid.T) {
+				var batch [][]byte
+				room := used()
+				fit := 0 // how many of the batch
+				for i := range rapid.IntRange(1, 40).Draw(t, "messages") {
+					m := fresh(size.Draw(t, "size"))
+					batch = append(batch, m)
+					if room += slotSize(markSize + uint32(len(m))); room <= capacity-spare && fit == i {
+						fit++
+					}
+				}
+				n, err := p.PushBatch(done, batch)
+				switch {
+				case ended && (n != 0 || err != ErrClosed), !ended && (n != fit || (err == nil) != (fit == len(batch))):
+					t.Fatalf("batch of %d, of which %d fit: %d, %v", len(batch), fit, n, err)
+				case !ended:
+					queue = append(append(queue, reserved...), batch[:n]...)
+					reserved = nil
+				}
+			},
 			"reserve": func(t *rapid.T) {
 				m := fresh(size.Draw(t, "size"))
 				ok := fits(len(m))
@@ -165,6 +185,31 @@ func checkDump(t *rapid.T, object []byte, peeked []uint32, queue [][]byte) {
 	for i, m := range queue {
 		if r := records[len(peeked)+i]; r.Len != len(m) || r.Sum != fnv1a(m) {
 			t.Fatalf("dump: record %d is %+v", i, r)
+		}
+	}
+}
+
+// Until Commit the ring is as it was, so that a peer that waits for a message
+// keeps the cache lines it looks at.
+func TestReserveStoresNothing(t *testing.T) {
+	for _, off := range []uint64{0, capacity - 2, capacity - 4, capacity - 8} { // the record wraps in front of, in, and behind its mark
+		p, c, view := heapRing(t, off)
+		before := bytes.Clone(view.Bytes())
+		for _, n := range []int{64, 1, 200} {
+			if _, _, err := p.Reserve(t.Context(), n); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if !bytes.Equal(view.Bytes(), before) {
+			t.Errorf("from %d on: Reserve changed the ring", off)
+		}
+		if err := p.Commit(); err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []int{64, 1, 200} {
+			if n, err := c.TryPop(make([]byte, 200)); n != want || err != nil {
+				t.Errorf("from %d on: popped %d bytes, %v; want %d", off, n, err, want)
+			}
 		}
 	}
 }

@@ -106,9 +106,18 @@ func (p *Producer) PushBatch(ctx context.Context, messages [][]byte) (n int, err
 // peer can read and change it, and storing into it faults if the peer
 // truncates the object (debug.SetPanicOnFault makes that a panic).
 func (p *Producer) Reserve(ctx context.Context, n int) (head, tail []byte, err error) {
+	if slot := slotSize(markSize + uint32(n)); 0 < n && n <= MaxMessage && slot <= p.free() && p.usable() == nil {
+		head, tail = p.reserve(uint32(n)) // no shared memory is touched: no fault to guard against
+		return head, tail, nil
+	}
+	return p.awaitPlace(ctx, n)
+}
+
+// awaitPlace is Reserve where the room is not known to be there.
+func (p *Producer) awaitPlace(ctx context.Context, n int) (head, tail []byte, err error) {
 	defer p.leave(debug.SetPanicOnFault(true), &err)
 	for {
-		head, tail, err = p.take(dataMark, n)
+		head, tail, err = p.take(n)
 		if err != ErrFull {
 			return head, tail, err
 		}
@@ -145,8 +154,11 @@ func (p *Producer) CloseWrite(ctx context.Context) (err error) {
 		return err
 	}
 	for {
-		_, _, err = p.take(eofMark, 0)
-		if err != ErrFull {
+		if err = p.usable(); err != nil {
+			break
+		}
+		var ok bool
+		if ok, err = p.fits(slotSize(markSize)); ok || err != nil {
 			break
 		}
 		p.publish() // what was reserved: only then can room become free
@@ -158,6 +170,7 @@ func (p *Producer) CloseWrite(ctx context.Context) (err error) {
 		p.abort()
 		return err
 	}
+	p.reserve(0)
 	p.publish()
 	p.lifecycle.commit()
 	if err := p.prepare(opClosed); err != nil {
@@ -179,7 +192,7 @@ func (p *Producer) Drain(ctx context.Context) (err error) {
 		failed = p.refresh()
 		return failed != nil || p.writer.pop == p.push
 	}
-	if err := p.await(ctx, capacity-spare, drained); err != nil {
+	if err := p.await(ctx, capacity-spare, drained, drained); err != nil {
 		return err
 	}
 	return failed
@@ -193,7 +206,7 @@ func (p *Producer) add(message []byte) error {
 	if p.put(message) {
 		return nil
 	}
-	head, tail, err := p.take(dataMark, len(message))
+	head, tail, err := p.take(len(message))
 	if err != nil {
 		return err
 	}
@@ -205,14 +218,14 @@ func (p *Producer) add(message []byte) error {
 }
 
 // take reserves a record that fits now.
-func (p *Producer) take(mark uint32, n int) (head, tail []byte, err error) {
+func (p *Producer) take(n int) (head, tail []byte, err error) {
 	if err := p.usable(); err != nil {
 		return nil, nil, err
 	}
 	if n > MaxMessage {
 		return nil, nil, ErrTooLong
 	}
-	if n <= 0 && mark == dataMark {
+	if n <= 0 {
 		return nil, nil, ErrEmptyMessage
 	}
 	if ok, err := p.fits(slotSize(markSize + uint32(n))); err != nil {
@@ -220,7 +233,7 @@ func (p *Producer) take(mark uint32, n int) (head, tail []byte, err error) {
 	} else if !ok {
 		return nil, nil, ErrFull
 	}
-	head, tail = p.reserve(mark, uint32(n))
+	head, tail = p.reserve(uint32(n))
 	return head, tail, nil
 }
 
@@ -233,8 +246,9 @@ func (p *Producer) publish() {
 // of the ring at least: two ends on one processor would otherwise change turns
 // for every message.
 func (p *Producer) awaitRoom(ctx context.Context, slot uint32) error {
-	return p.await(ctx, max(slot, capacity/4), func() bool {
+	room := func() bool {
 		ok, err := p.fits(slot)
 		return ok || err != nil // the caller meets the error when it tries
-	})
+	}
+	return p.await(ctx, max(slot, capacity/4), room, room)
 }

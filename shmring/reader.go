@@ -20,6 +20,7 @@ const (
 type reader struct {
 	view     *mapping.View
 	buffer   []byte
+	popWord  *atomic.Uint64
 	pushWord *atomic.Uint64
 
 	pop  uint32 // published pop_offset; the shared copy is never read again
@@ -35,6 +36,7 @@ func newReader(view *mapping.View) (reader, error) {
 	return reader{
 		view:     view,
 		buffer:   view.Bytes()[bufferAt:ObjectSize:ObjectSize],
+		popWord:  view.Uint64(popAt),
 		pushWord: view.Uint64(pushAt),
 		pop:      pop,
 		next:     pop,
@@ -42,14 +44,13 @@ func newReader(view *mapping.View) (reader, error) {
 	}, nil
 }
 
-// ready tells whether there is a record, or what looks like one. It touches
-// push_offset as well: peek will need it, and two cache lines that come from
-// the producer's processor at once take the time of one.
-func (r *reader) ready() bool {
-	length := loadLength(r.view, r.next)
-	r.pushWord.Load()
-	return length != 0
-}
+// ready tells whether there is a record, or what looks like one.
+func (r *reader) ready() bool { return loadLength(r.view, r.next) != 0 }
+
+// glance is ready for a spin. It leaves the record's cache line to the producer
+// until push_offset has moved: to be looked at again and again while it is
+// filled would cost it a transfer more.
+func (r *reader) glance() bool { return r.pushWord.Load() != uint64(r.next) && r.ready() }
 
 // peek returns the next record's kind and bytes, in two parts where they
 // wrap, and its slot, to pass to skip. ErrEmpty: there is none, or its
@@ -108,7 +109,7 @@ func record(buffer []byte, off, length uint32) (mark uint32, head, tail []byte) 
 	at = advance(off, lengthSize)
 	if at <= capacity-markSize {
 		mark = binary.LittleEndian.Uint32(buffer[at:])
-	} else { // offsets are even: only the split in the middle exists
+	} else { // as in head
 		mark = uint32(binary.LittleEndian.Uint16(buffer[at:])) | uint32(binary.LittleEndian.Uint16(buffer))<<16
 	}
 	head, tail = split(buffer, advance(at, markSize), length-markSize)
@@ -151,7 +152,7 @@ func (r *reader) release() {
 		return
 	}
 	r.pop = r.next
-	r.view.ReleaseUint64(popAt, uint64(r.next))
+	mapping.ReleaseUint64(r.popWord, uint64(r.next))
 }
 
 // pending tells that the producer has claimed room for a record that it has

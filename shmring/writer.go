@@ -11,14 +11,17 @@ import (
 // It never waits. Records are reserved one after another behind push_offset,
 // where no consumer looks, and become visible together with commit.
 type writer struct {
-	view    *mapping.View
-	buffer  []byte
-	popWord *atomic.Uint64
+	view     *mapping.View
+	buffer   []byte
+	popWord  *atomic.Uint64
+	pushWord *atomic.Uint64
 
 	push  uint32 // published push_offset; the shared copy is never read again
 	pop   uint32 // pop_offset as last loaded
 	end   uint32 // behind the last reserved record
 	first uint32 // length of the first reserved record; 0 = none reserved
+
+	reserved []place // records whose marks and lengths commit writes
 }
 
 // newWriter takes a ring over where its offsets say it is.
@@ -31,12 +34,13 @@ func newWriter(view *mapping.View) (writer, error) {
 		return writer{}, pastPush(push, length)
 	}
 	return writer{
-		view:    view,
-		buffer:  view.Bytes()[bufferAt:ObjectSize:ObjectSize],
-		popWord: view.Uint64(popAt),
-		push:    push,
-		pop:     pop,
-		end:     push,
+		view:     view,
+		buffer:   view.Bytes()[bufferAt:ObjectSize:ObjectSize],
+		popWord:  view.Uint64(popAt),
+		pushWord: view.Uint64(pushAt),
+		push:     push,
+		pop:      pop,
+		end:      push,
 	}, nil
 }
 
@@ -90,30 +94,38 @@ func (w *writer) neverFits(slot uint32) bool {
 	return slot > capacity-spare-distance(w.push, w.end)
 }
 
-// reserve makes a record of n message bytes and returns their place, in two
-// parts where it wraps. The caller has asked fits.
-func (w *writer) reserve(mark, n uint32) (head, tail []byte) {
-	length := markSize + n
-	at := w.end
+// place is where a reserved record lies.
+type place struct{ at, length uint16 }
+
+// reserve makes a record of n message bytes, 0 for the end of the stream, and
+// returns their place, in two parts where it wraps. The caller has asked fits.
+// It stores nothing: until commit, the peer keeps the cache lines it waits on.
+func (w *writer) reserve(n uint32) (head, tail []byte) {
+	at, length := w.end, markSize+n
 	w.end = advance(at, slotSize(length))
 	if w.first == 0 {
-		w.first = length // commit writes it, last
-	} else {
-		binary.LittleEndian.PutUint16(w.buffer[at:], uint16(length))
+		w.first = length
 	}
-	if at += lengthSize; at+length <= capacity { // in one piece, as nearly all are
-		b := w.buffer[at : at+length : at+length]
-		binary.LittleEndian.PutUint32(b, mark)
-		return b[markSize:], nil
+	w.reserved = append(w.reserved, place{uint16(at), uint16(length)})
+	return split(w.buffer, advance(at, lengthSize+markSize), n)
+}
+
+// head writes what stands in front of a reserved message, but for the length
+// of the first, which commit writes last.
+func (w *writer) head(p place) {
+	at, mark := uint32(p.at), uint32(dataMark)
+	if p.length == markSize { // no message is empty
+		mark = eofMark
 	}
-	at = advance(at, 0)
-	if at <= capacity-markSize {
+	if at != w.push {
+		binary.LittleEndian.PutUint16(w.buffer[at:], p.length)
+	}
+	if at = advance(at, lengthSize); at <= capacity-markSize {
 		binary.LittleEndian.PutUint32(w.buffer[at:], mark)
-	} else { // as in record
+	} else { // offsets are even: only the split in the middle exists
 		binary.LittleEndian.PutUint16(w.buffer[at:], uint16(mark))
 		binary.LittleEndian.PutUint16(w.buffer, uint16(mark>>16))
 	}
-	return split(w.buffer, advance(at, markSize), n)
 }
 
 // put reserves a record of data in one piece and fills it, if it fits by what
@@ -127,7 +139,7 @@ func (w *writer) put(message []byte) bool {
 	}
 	b := w.buffer[at : at+lengthSize+length]
 	if w.first == 0 {
-		w.first = length // as in reserve
+		w.first = length // commit writes it, last
 	} else {
 		binary.LittleEndian.PutUint16(b, uint16(length))
 	}
@@ -152,8 +164,12 @@ func (w *writer) commit() {
 	if w.first == 0 {
 		return
 	}
+	for _, p := range w.reserved {
+		w.head(p)
+	}
+	w.reserved = w.reserved[:0]
 	binary.LittleEndian.PutUint16(w.buffer[w.end:], 0)
-	w.view.ReleaseUint64(pushAt, uint64(w.end))
+	mapping.ReleaseUint64(w.pushWord, uint64(w.end))
 	w.view.ReleaseUint16(int(bufferAt+w.push), uint16(w.first))
 	w.push, w.first = w.end, 0
 }

@@ -5,25 +5,22 @@ import (
 	"unsafe"
 )
 
-// ReleaseUint64 stores x in the word at off, which must be a multiple of 8
-// inside the view: anything else panics. The store is a release: who loads x
-// sees everything stored before it. Unlike the Store of an atomic.Uint64 it is
-// no fence, so that a later load may be done before it; in return it does not
-// wait for a cache line that a peer has.
-func (v *View) ReleaseUint64(off int, x uint64) {
-	if !v.holds(off, 8) {
-		panic(wordError{off, 8, len(v.mem)})
-	}
-	releaseUint64((*uint64)(unsafe.Pointer(unsafe.SliceData(v.mem[off:]))), x)
+// ReleaseUint64 stores x in a word of a view. The store is a release: who loads
+// x sees everything stored before it. Unlike word.Store it is no fence, so that
+// a later load may be done before it; in return it does not wait for a cache
+// line that a peer has.
+func ReleaseUint64(word *atomic.Uint64, x uint64) {
+	releaseUint64((*uint64)(unsafe.Pointer(word)), x)
 }
 
-// ReleaseUint16 is ReleaseUint64 for 16 bits: off must be a multiple of 2.
-// Bytes beside the word are not written.
+// ReleaseUint16 is ReleaseUint64 for the 16 bits at off, which must be a
+// multiple of 2 inside the view: anything else panics. Bytes beside them are
+// not written.
 func (v *View) ReleaseUint16(off int, x uint16) {
 	if !v.holds(off, 2) {
 		panic(wordError{off, 2, len(v.mem)})
 	}
-	releaseUint16((*uint16)(unsafe.Pointer(unsafe.SliceData(v.mem[off:]))), x)
+	releaseUint16((*uint16)(unsafe.Pointer(&v.mem[off])), x)
 }
 
 // LoadUint16 returns the 16 bits at off, a multiple of 2; the aligned 32 bits

@@ -7,8 +7,9 @@ import (
 	"unsafe"
 )
 
-// Where there is no assembly, and under the race detector, which does not see
-// what assembly does, the atomics of Go stand in.
+// On other processors, and under the race detector, which would take the plain
+// store for a race and does not see what assembly does, the atomics of Go stand
+// in.
 
 func releaseUint64(p *uint64, x uint64) { atomic.StoreUint64(p, x) }
 

@@ -7,7 +7,7 @@ func TestRelease(t *testing.T) {
 	for i := range v.Bytes() {
 		v.Bytes()[i] = 0xff
 	}
-	v.ReleaseUint64(8, 0x0807060504030201)
+	ReleaseUint64(v.Uint64(8), 0x0807060504030201)
 	v.ReleaseUint16(0, 0xbbaa)
 	v.ReleaseUint16(6, 0xddcc)
 	v.ReleaseUint16(30, 0x1122)
