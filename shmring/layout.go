@@ -40,6 +40,11 @@ const firstOffset = 2
 // portion is how many bytes a batch publishes or gives back at once.
 const portion = capacity / 4
 
+// gatherMost is the length of the longest message of a batch that is copied
+// twice so that the ring is filled in long copies. From here on a message is
+// one itself.
+const gatherMost = 2048
+
 // The names of the objects of a pair. The control block is ours alone.
 const (
 	namePrefix    = "demikernel-"

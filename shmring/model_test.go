@@ -214,6 +214,25 @@ func TestReserveStoresNothing(t *testing.T) {
 	}
 }
 
+// A batch in the ring stays invisible until its first length is written, last.
+func TestBatchBeforeCommit(t *testing.T) {
+	p, c, _ := heapRing(t, capacity-100) // the second message wraps
+	messages := [][]byte{message(64, 1), message(65, 2), message(1, 3)}
+	if n := p.gather(messages); n != len(messages) {
+		t.Fatalf("gathered %d", n)
+	}
+	if _, err := c.TryPop(nil); err != ErrEmpty {
+		t.Fatalf("before commit: %v", err)
+	}
+	p.writer.commit()
+	buf := make([]byte, 100)
+	for _, want := range messages {
+		if n, err := c.TryPop(buf); err != nil || !bytes.Equal(buf[:n], want) {
+			t.Errorf("popped % x, %v", buf[:n], err)
+		}
+	}
+}
+
 func TestReserveThatCanNeverFit(t *testing.T) {
 	p, c, _ := heapRing(t, 0)
 	if _, _, err := p.Reserve(t.Context(), 40000); err != nil {

@@ -73,16 +73,15 @@ func (p *Producer) PushBatch(ctx context.Context, messages [][]byte) (n int, err
 			return n, err
 		}
 		added := 0
-		for _, message := range messages[n:] {
-			if !p.put(message) {
-				if err = p.add(message); err != nil {
-					break
-				}
+		for n+added < len(messages) && distance(p.push, p.writer.end) < portion {
+			if k := p.gather(messages[n+added:]); k > 0 {
+				added += k
+				continue
 			}
-			added++
-			if distance(p.push, p.writer.end) >= portion {
+			if err = p.add(messages[n+added]); err != nil {
 				break
 			}
+			added++
 		}
 		p.publish()
 		n += added

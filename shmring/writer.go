@@ -22,6 +22,7 @@ type writer struct {
 	first uint32 // length of the first reserved record; 0 = none reserved
 
 	reserved []place // records whose marks and lengths commit writes
+	batch    []byte  // where gather puts records together
 }
 
 // newWriter takes a ring over where its offsets say it is.
@@ -147,6 +148,38 @@ func (w *writer) put(message []byte) bool {
 	copy(b[lengthSize+markSize:], message)
 	w.end = advance(at, slot)
 	return true
+}
+
+// gather reserves and fills a record for each of the first messages, as many
+// as are short and fit by what is known of the peer's offset, and returns how
+// many that were. It puts them together in private memory and copies them into
+// the ring at once: one long copy replaces whole cache lines, while a store
+// into a part of a line must first fetch it from the peer's processor.
+func (w *writer) gather(messages [][]byte) (n int) {
+	if w.batch == nil {
+		w.batch = make([]byte, portion)
+	}
+	at, room := uint32(0), min(portion, w.free())
+	for _, message := range messages {
+		length := markSize + uint32(len(message))
+		slot := slotSize(length)
+		if len(message) == 0 || len(message) > gatherMost || at+slot > room {
+			break
+		}
+		b := w.batch[at : at+lengthSize+length]
+		if w.first == 0 {
+			w.first, length = length, 0 // commit writes it, last
+		}
+		binary.LittleEndian.PutUint16(b, uint16(length))
+		binary.LittleEndian.PutUint32(b[lengthSize:], dataMark)
+		copy(b[lengthSize+markSize:], message)
+		at += slot
+		n++
+	}
+	head, tail := split(w.buffer, w.end, at)
+	copy(tail, w.batch[copy(head, w.batch[:at]):at])
+	w.end = advance(w.end, at)
+	return n
 }
 
 // split returns the n bytes from off on, in two parts where they wrap.
