@@ -28,7 +28,7 @@ func create(name string, plain bool) (*Pair, error) {
 			return p, err
 		}
 		if reclaimed, why := reclaim(name); !reclaimed {
-			return nil, fmt.Errorf("%w: %s", err, why)
+			return nil, fmt.Errorf("%w: %w", err, why)
 		}
 	}
 }

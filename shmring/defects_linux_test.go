@@ -572,7 +572,7 @@ func TestD17StaleNames(t *testing.T) {
 		name := uniqueName(t)
 		pair, err := Create(name, nil)
 		claim(t, pair, err)
-		if _, err := Create(name, nil); !errors.Is(err, fs.ErrExist) {
+		if _, err := Create(name, nil); !errors.Is(err, fs.ErrExist) || !errors.Is(err, ErrOwned) {
 			t.Errorf("second Create: %v", err)
 		}
 		if _, err := Open(name, nil); err != nil {

@@ -34,6 +34,9 @@ var (
 	ErrPeerGone = errors.New("shmring: peer closed the pair")
 	// ErrInUse reports a pair that already has its two ends.
 	ErrInUse = errors.New("shmring: pair already has both ends")
+	// ErrOwned reports that a name can not be created because the process that
+	// created it is alive. It comes together with fs.ErrExist.
+	ErrOwned = errors.New("shmring: its creator is alive")
 	// ErrName refuses a name: empty, longer than MaxName, or with a slash or a
 	// NUL byte in it.
 	ErrName = errors.New("shmring: invalid name")

@@ -47,30 +47,30 @@ func readControl(path string) (*os.File, controlRecord, error) {
 // very objects that its control block names, and only under its lock, which a
 // live creator holds and two reclaimers can not share. It reports false, and
 // why, when the name is somebody's.
-func reclaim(name string) (bool, string) {
+func reclaim(name string) (ok bool, why error) {
 	block := path(name, controlSuffix)
 	f, rec, err := readControl(block)
 	if errors.Is(err, os.ErrNotExist) {
 		if inode(path(name, pushSuffix)) == 0 && inode(path(name, popSuffix)) == 0 {
-			return true, "" // gone since
+			return true, nil // gone since
 		}
-		return false, "no control block says who owns it"
+		return false, errors.New("no control block says who owns it")
 	}
 	if err != nil {
-		return false, err.Error()
+		return false, err
 	}
 	defer f.Close()
 	if ok, err := lock(f, creator); err != nil {
-		return false, err.Error()
+		return false, err
 	} else if !ok {
-		return false, "its creator is alive"
+		return false, ErrOwned
 	}
 	var st unix.Stat_t
 	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
-		return false, err.Error()
+		return false, err
 	}
 	if inode(block) != st.Ino {
-		return true, "" // somebody else reclaimed it meanwhile: look again
+		return true, nil // somebody else reclaimed it meanwhile: look again
 	}
 	o := objects{inodes: [3]uint64{rec.push, rec.pop, st.Ino}}
 	foreign := false
@@ -80,10 +80,10 @@ func reclaim(name string) (bool, string) {
 		}
 	}
 	if err := o.unlink(name); err != nil {
-		return false, err.Error()
+		return false, err
 	}
 	if foreign {
-		return false, "a ring that no control block owns"
+		return false, errors.New("a ring that no control block owns")
 	}
-	return true, ""
+	return true, nil
 }

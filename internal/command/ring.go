@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 
 	"github.com/spf13/cobra"
@@ -32,12 +33,12 @@ func ringError(err error) error {
 		return nil
 	case errors.Is(err, shmring.ErrCorrupt):
 		return &exitError{code: ExitDamaged, err: err}
+	case errors.Is(err, shmring.ErrInUse), errors.Is(err, shmring.ErrOwned):
+		return &exitError{code: ExitLocked, err: err}
 	case errors.Is(err, fs.ErrExist):
 		return &exitError{code: ExitLocked, err: err, hint: "if no process uses the pair, remove its objects from /dev/shm"}
-	case errors.Is(err, shmring.ErrInUse):
-		return &exitError{code: ExitLocked, err: err}
 	case errors.Is(err, shmring.ErrName):
-		return &exitError{code: ExitUsage, err: err}
+		return &exitError{code: ExitUsage, err: err, hint: fmt.Sprintf("a name is 1 to %d bytes, without a slash", shmring.MaxName)}
 	case errors.Is(err, context.Canceled):
 		return &exitError{code: ExitInterrupted, err: err}
 	}

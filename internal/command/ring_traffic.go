@@ -157,8 +157,8 @@ func (r *ringRun) push() error {
 }
 
 func (r *ringRun) pop() error {
-	for range r.messages {
-		m, err := r.receive()
+	for i := range r.messages {
+		m, err := r.receive(i)
 		if err != nil {
 			return err
 		}
@@ -171,17 +171,17 @@ func (r *ringRun) pop() error {
 }
 
 func (r *ringRun) ping() error {
-	for range r.messages {
+	for i := range r.messages {
 		sent := r.stream.Next()
 		if err := r.send(sent); err != nil {
 			return err
 		}
-		got, err := r.receive()
+		got, err := r.receive(i)
 		if err != nil {
 			return err
 		}
 		if r.verify && !bytes.Equal(got, sent) {
-			return fmt.Errorf("answer %d differs from the message: %d bytes for %d", r.digest.Messages-1, len(got), len(sent))
+			return fmt.Errorf("answer %d differs from the message: %d bytes for %d", i, len(got), len(sent))
 		}
 	}
 	if err := r.finish(); err != nil {
@@ -191,8 +191,8 @@ func (r *ringRun) ping() error {
 }
 
 func (r *ringRun) echo() error {
-	for range r.messages {
-		m, err := r.receive()
+	for i := range r.messages {
+		m, err := r.receive(i)
 		if err != nil {
 			return err
 		}
@@ -217,10 +217,10 @@ func (r *ringRun) send(m []byte) error {
 	return nil
 }
 
-func (r *ringRun) receive() ([]byte, error) {
+func (r *ringRun) receive(message int) ([]byte, error) {
 	n, err := r.consumer.Pop(r.ctx, r.buf)
 	if err != nil {
-		return nil, fmt.Errorf("pop message %d: %w", r.digest.Messages, err)
+		return nil, fmt.Errorf("pop message %d: %w", message, err)
 	}
 	return r.buf[:n], nil
 }
