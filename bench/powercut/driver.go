@@ -18,7 +18,8 @@ import (
 
 // driver is a store under test.
 type driver struct {
-	name string
+	name  string
+	about string // what it is, and what makes its commits durable
 	// filled: pages by which the store grows are all written.
 	filled bool
 	// limit, if not empty, is what the store's own documentation says of it:
@@ -47,14 +48,14 @@ type store interface {
 // drivers are the stores, ours first.
 func drivers() []driver {
 	list := []driver{
-		{name: "loom", sealed: true, creates: true, seam: true, open: openLoom},
-		{name: "vere", seam: true, open: openVere, limit: "a model of vere's protocol, as a control"},
+		{name: "loom", about: "this store, memory and all", sealed: true, creates: true, seam: true, open: openLoom},
+		{name: "vere", about: "a model of vere's protocol", seam: true, open: openVere, limit: "a model of vere's protocol, as a control"},
 	}
-	for _, k := range peer.All() {
+	for _, k := range append(peer.All(), peer.SQLiteDeleteExtra) {
 		if strings.HasPrefix(k.Name, "loom") || strings.HasPrefix(k.Name, "heap") {
 			continue
 		}
-		d := driver{name: k.Name, filled: true, open: opening(k)}
+		d := driver{name: k.Name, about: k.Durability, filled: true, open: opening(k)}
 		if k.Weaker {
 			d.limit = k.Durability
 		}

@@ -26,13 +26,16 @@ type filesystem struct {
 	// whole tells writes that the file system relies on being atomic: its
 	// superblock, without which it can not be mounted.
 	whole func(event) bool
+	// spared tells writes that are not made to fail, because the file system
+	// hides their failure from everybody (hidden.go). nil: none.
+	spared func(event) bool
 }
 
 const mib = 1 << 20
 
 func ext4(name, mount string, extra ...string) filesystem {
-	mkfs := append([]string{"mkfs.ext4", "-q", "-F", "-b", "4096", "-E", "lazy_itable_init=0,lazy_journal_init=0,nodiscard"}, extra...)
-	return filesystem{name: name, kind: "ext4", size: 64 * mib, mkfs: mkfs, mount: mount,
+	mkfs := append([]string{"mkfs.ext4", "-q", "-F", "-b", "4096", "-E", "lazy_itable_init=0,lazy_journal_init=0,nodiscard", "-N", "4096"}, extra...)
+	return filesystem{name: name, kind: "ext4", size: 256 * mib, mkfs: mkfs, mount: mount,
 		check: []string{"e2fsck", "-f", "-n"}, whole: within(0, blockSize)}
 }
 
@@ -41,14 +44,16 @@ func filesystems() []filesystem {
 	bare := ext4("ext4-nojournal", "", "-O", "^has_journal")
 	bare.limit = "without a journal the file system tears its own extent trees"
 	bare.repair = []string{"e2fsck", "-f", "-y"}
+	journal := ext4("ext4-journal", "data=journal")
+	journal.spared = event.zeros
 	return []filesystem{
 		ext4("ext4", ""),
 		ext4("ext4-writeback", "data=writeback"),
-		ext4("ext4-journal", "data=journal"),
+		journal,
 		bare,
 		{name: "xfs", kind: "xfs", size: 320 * mib, mkfs: []string{"mkfs.xfs", "-q", "-f", "-K"}, mount: "nouuid",
 			check: []string{"xfs_repair", "-n"}, whole: within()},
-		{name: "btrfs", kind: "btrfs", size: 160 * mib, mkfs: []string{"mkfs.btrfs", "-q", "-f", "-K"},
+		{name: "btrfs", kind: "btrfs", size: 320 * mib, mkfs: []string{"mkfs.btrfs", "-q", "-f", "-K"},
 			check: []string{"btrfs", "check"}, whole: within(64<<10, 64<<10+blockSize, 64*mib, 64*mib+blockSize)},
 	}
 }

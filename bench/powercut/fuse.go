@@ -3,6 +3,9 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"os"
+	"path/filepath"
+	"strconv"
 	"syscall"
 
 	"github.com/hanwen/go-fuse/v2/fs"
@@ -17,10 +20,33 @@ const (
 )
 
 // serve mounts a directory with the disk and the mark file at dir.
+//
+// The library leaves the server's connection open across exec. A child that had
+// it would keep the connection alive when this process dies, and wait for ever
+// for answers that nobody gives, and with it whoever syncs the system. So no
+// child is started until the descriptor is closed to them.
 func serve(dir string, d *disk) (*fuse.Server, error) {
-	return fs.Mount(dir, &directory{disk: d}, &fs.Options{MountOptions: fuse.MountOptions{
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	s, err := fs.Mount(dir, &directory{disk: d}, &fs.Options{MountOptions: fuse.MountOptions{
 		DirectMountStrict: true, FsName: "loom-powercut", Name: "loom-powercut", MaxWrite: 1 << 20, MaxBackground: 64, DisableSplice: true,
 	}})
+	if err == nil {
+		closeOnExec("/dev/fuse")
+	}
+	return s, err
+}
+
+// closeOnExec keeps this process's descriptors of a file from its children.
+func closeOnExec(name string) {
+	links, _ := filepath.Glob("/proc/self/fd/*")
+	for _, link := range links {
+		if to, err := os.Readlink(link); err == nil && to == name {
+			if fd, err := strconv.Atoi(filepath.Base(link)); err == nil {
+				unix.CloseOnExec(fd)
+			}
+		}
+	}
 }
 
 type directory struct {

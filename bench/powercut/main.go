@@ -20,6 +20,9 @@
 // it; sectors of 512 bytes are atomic; and so are the writes of ext4's and
 // btrfs's superblocks, without which no store is reached.
 //
+// With -peers other stores are driven alike, for a table; only what is bad about
+// ours fails the run.
+//
 // The rig needs root, /dev/fuse, loop devices and mkfs. What is missing it
 // says, and claims nothing. It takes down what it has put up, also after a
 // signal, and what an earlier run left that was killed.
@@ -56,10 +59,11 @@ func run(args []string, in io.Reader, out io.Writer) int {
 	flags.IntVar(&c.each, "each", 60, "states of one recording")
 	flags.StringVar(&c.progress, "progress", "", "file that keeps count: a run that was stopped goes on from it")
 	flags.StringVar(&c.loomctl, "loomctl", "", "the production binary: it recovers and verifies one state of each recording first")
-	flags.StringVar(&c.keep, "keep", "", "directory for the disks of violations")
+	flags.StringVar(&c.keep, "keep", "", "directory for the disks of violations and the logs of their recordings")
 	flags.BoolVar(&c.quiet, "quiet", false, "no line for each recording")
-	flags.StringVar(&c.write, "write", "", "file for the table, with the date, the command and what is known of the stores")
-	peers := flags.Bool("peers", false, "drive every store, and share the states among them")
+	flags.StringVar(&c.write, "write", "", "file for the tables of -peers, with the date, the command and what is known of the stores")
+	flags.BoolVar(&c.peers, "peers", false, "drive every store, and share the states among them")
+	only := flags.String("stores", "", "with -peers: only these, separated by commas")
 	on := flags.String("fs", "", "file systems, separated by commas; default all")
 	if err := flags.Parse(args); err != nil {
 		return 64
@@ -75,8 +79,10 @@ func run(args []string, in io.Reader, out io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 	defer stop()
 	stores := drivers()
-	if !*peers {
+	if !c.peers {
 		stores = stores[:1]
+	} else if *only != "" {
+		stores = slices.DeleteFunc(stores, func(d driver) bool { return !slices.Contains(strings.Split(*only, ","), d.name) })
 	}
 	if err := c.run(ctx, chosen(*on, out), stores); err != nil {
 		fmt.Fprintln(out, "powercut:", err)
@@ -114,7 +120,7 @@ func chosen(names string, out io.Writer) (list []filesystem) {
 }
 
 func (c *campaign) run(ctx context.Context, list []filesystem, stores []driver) (err error) {
-	if len(list) == 0 {
+	if len(list) == 0 || len(stores) == 0 {
 		return nil
 	}
 	if err := errors.Join(c.load(), sweep()); err != nil {
@@ -127,15 +133,22 @@ func (c *campaign) run(ctx context.Context, list []filesystem, stores []driver) 
 	if err := c.control(ctx, list); err != nil {
 		return err
 	}
-	if len(stores) == 1 {
-		if err := c.survivesUnreadablePages(list); err != nil {
+	if !c.peers {
+		if err := c.survivesUnreadablePages(ctx, list); err != nil {
 			return err
 		}
 	}
+	if err := c.explainSpared(list); err != nil {
+		return err
+	}
 	err = c.survey(ctx, list, stores)
-	c.printf("%s%.0f s\n", c.table(list, stores), time.Since(c.began).Seconds())
+	c.printf("%s", c.table(list, stores))
+	if c.peers {
+		c.printf("\n%s", c.comparison(list, stores))
+	}
+	c.printf("%.0f s\n", time.Since(c.began).Seconds())
 	if c.write != "" && ctx.Err() == nil {
-		err = errors.Join(err, os.WriteFile(c.write, []byte(c.document(list, stores)), 0o644))
+		err = errors.Join(err, c.document(list, stores))
 	}
 	for _, d := range stores {
 		for _, f := range list {
@@ -146,6 +159,8 @@ func (c *campaign) run(ctx context.Context, list []filesystem, stores []driver) 
 				c.printf("%s on %s: %d bad states are the file system's: %s\n", d.name, f.name, n, f.limit)
 			case d.limit != "":
 				c.printf("%s on %s: %d bad states are known: %s\n", d.name, f.name, n, d.limit)
+			case d.name != drivers()[0].name:
+				c.printf("%s on %s: %d bad states\n", d.name, f.name, n)
 			default:
 				err = errors.Join(err, fmt.Errorf("%s on %s: %d violations", d.name, f.name, n))
 			}

@@ -2,11 +2,152 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
+
+// How a child of the tests behaves, beside answering.
+const behaviour = "POWERCUT_TEST_CHILD"
+
+func TestMain(m *testing.M) {
+	if slices.Equal(os.Args[1:], []string{childArgument}) {
+		switch os.Getenv(behaviour) {
+		case "silent":
+			time.Sleep(time.Hour)
+		case "dies":
+			os.Exit(3)
+		}
+		os.Exit(run(os.Args[1:], os.Stdin, os.Stdout))
+	}
+	os.Exit(m.Run())
+}
+
+// A process that does not answer is ended, and one that dies is told from one
+// that was killed; an examined store is unavailable then.
+func TestFates(t *testing.T) {
+	defer func(d time.Duration) { patience = d }(patience)
+	dir := t.TempDir()
+	for _, c := range []struct {
+		behaviour string
+		want      fate
+		patience  time.Duration
+		kill      bool
+		finding   string
+	}{
+		{"", answered, time.Minute, false, "unavailable: there is no driver \"none\""},
+		{"silent", silent, time.Millisecond, false, "unavailable: no answer in 1ms"},
+		{"silent", killed, time.Minute, true, ""},
+		{"dies", died, time.Minute, false, "unavailable: the process that opened it died: "},
+	} {
+		t.Setenv(behaviour, c.behaviour)
+		patience = c.patience
+		var started func(*child)
+		if c.kill {
+			started = (*child).kill
+		}
+		if _, got, err := once(t.Context(), job{Store: "none", Dir: dir}, started); got != c.want || err != nil {
+			t.Errorf("%+v: %v, %v", c, got, err)
+		}
+		if c.finding == "" {
+			continue
+		}
+		k := &checker{}
+		f := k.examine(t.Context(), driver{name: "none"}, dir, newLedger(driver{}))
+		k.close()
+		if f == nil || !strings.HasPrefix(f.Error(), c.finding) {
+			t.Errorf("%+v: %v", c, f)
+		}
+	}
+	// The rig that ends does not wait for its processes.
+	t.Setenv(behaviour, "silent")
+	patience = time.Hour
+	ctx, cancel := context.WithCancel(t.Context())
+	if _, _, err := once(ctx, job{}, func(*child) { cancel() }); err == nil {
+		t.Error("no error of a rig that ends")
+	}
+}
+
+// What becomes of a process is a finding, unless the scene explains it.
+func TestSeen(t *testing.T) {
+	for _, c := range []struct {
+		a    answer
+		end  fate
+		s    scene
+		want outcome
+	}{
+		{answer{}, answered, plainCut, whole},
+		{answer{}, killed, killCut, whole},
+		{answer{}, silent, killCut, unavailable},
+		{answer{}, killed, plainCut, unavailable},
+		{answer{}, died, plainCut, unavailable},
+		{answer{}, died, failCut, whole},
+		{answer{}, silent, failCut, whole},
+		{answer{What: unavailable}, answered, failCut, whole},
+		{answer{What: torn}, answered, failCut, torn},
+		{answer{Stopped: true}, answered, failCut, whole},
+		{answer{Stopped: true}, answered, plainCut, saveFails},
+	} {
+		got := whole
+		if f := seen(c.a, c.end, c.s); f != nil {
+			got = f.what
+		}
+		if got != c.want {
+			t.Errorf("%+v: %v", c, got)
+		}
+	}
+}
+
+func TestCloseOnExec(t *testing.T) {
+	f, err := os.Create(filepath.Join(t.TempDir(), "f"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := unix.FcntlInt(f.Fd(), unix.F_SETFD, 0); err != nil {
+		t.Fatal(err)
+	}
+	closeOnExec(f.Name())
+	if flags, err := unix.FcntlInt(f.Fd(), unix.F_GETFD, 0); err != nil || flags&unix.FD_CLOEXEC == 0 {
+		t.Errorf("flags %#x, %v", flags, err)
+	}
+}
+
+// The tables are written anew, and what was written below by hand stays.
+func TestDocument(t *testing.T) {
+	c := &campaign{write: filepath.Join(t.TempDir(), "doc.md"), done: map[string]*progress{}, controls: []string{"red"}}
+	f, d := filesystem{name: "fs"}, driver{name: "store", about: "what it is"}
+	c.at(f, d).Scenes = [scenes]tally{{whole: 5, torn: 1}, {whole: 7, lost: 2}, {whole: 9, unavailable: 3, saveFails: 4, unmountable: 5}}
+	for i := range 2 {
+		if err := c.document([]filesystem{f}, []driver{d}); err != nil {
+			t.Fatal(err)
+		}
+		b, err := os.ReadFile(c.write)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []string{"| store | 6 | 1 | 0 | 0 | 9 | 0 | 2 | 0 | 16 | 0 | 0 | 7 |\n", "| store | fs | 6, 1 bad | 9, 2 bad | 21, 12 bad | 1 | 2 | 3 | 4 | 5 |\n",
+			"- store: what it is.\n", "- red.\n"} {
+			if strings.Count(string(b), want) != 1 {
+				t.Errorf("not once %q in\n%s", want, b)
+			}
+		}
+		if byHand := discussion + "by hand\n"; i == 0 {
+			if err := os.WriteFile(c.write, append(b, byHand...), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		} else if !strings.HasSuffix(string(b), byHand) {
+			t.Errorf("what was written by hand is gone:\n%s", b)
+		}
+	}
+}
 
 func block(off int64, b byte, sectors int) event {
 	data := bytes.Repeat([]byte{b}, sectors*sectorSize)

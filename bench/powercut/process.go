@@ -1,11 +1,14 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -21,12 +24,13 @@ type child struct {
 	dec *json.Decoder
 }
 
-func newChild() (*child, error) {
+// newChild starts a process that is killed when ctx ends.
+func newChild(ctx context.Context) (*child, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
-	c := &child{cmd: exec.Command(self, childArgument)}
+	c := &child{cmd: exec.CommandContext(ctx, self, childArgument)}
 	c.cmd.Stderr = os.Stderr
 	// A group of its own: a signal from the terminal is for the rig, which
 	// takes everything down in order.
@@ -42,12 +46,25 @@ func newChild() (*child, error) {
 	return c, c.cmd.Start()
 }
 
-func (c *child) do(j job) (answer, error) {
-	var a answer
-	if err := c.enc.Encode(j); err != nil {
-		return a, err
+// patience is how long a job may take, of any store. One takes a tenth of a
+// second.
+var patience = 20 * time.Second
+
+// errSilent reports a process that was killed because it gave no answer.
+var errSilent = errors.New("no answer")
+
+// do has the process do a job. One without an answer is killed.
+func (c *child) do(j job) (a answer, err error) {
+	var late atomic.Bool
+	timer := time.AfterFunc(patience, func() { late.Store(true); c.kill() })
+	defer timer.Stop()
+	if err = c.enc.Encode(j); err == nil {
+		err = c.dec.Decode(&a)
 	}
-	return a, c.dec.Decode(&a)
+	if err != nil && late.Load() {
+		err = fmt.Errorf("%w in %v", errSilent, patience)
+	}
+	return a, err
 }
 
 func (c *child) kill() { _ = c.cmd.Process.Kill() }
@@ -58,28 +75,43 @@ func (c *child) end() error {
 	return c.cmd.Wait()
 }
 
-// once does one job in a process of its own. killed reports that it did not
-// live to answer; started, if not nil, is told of it before the job.
-func once(j job, started func(*child)) (a answer, killed bool, err error) {
-	c, err := newChild()
+// fate is how the process of a job ended.
+type fate int
+
+const (
+	answered fate = iota
+	killed        // by SIGKILL
+	silent        // killed because it gave no answer
+	died          // of itself
+)
+
+func (f fate) String() string {
+	return [...]string{"the process answered", "the process was killed", "the process gave no answer", "the process died"}[f]
+}
+
+// once does one job in a process of its own; started, if not nil, is told of it
+// before the job.
+func once(ctx context.Context, j job, started func(*child)) (a answer, f fate, err error) {
+	c, err := newChild(ctx)
 	if err != nil {
-		return a, false, err
+		return a, died, err
 	}
 	if started != nil {
 		started(c)
 	}
-	// A store that tries a failed write again for ever must not fill memory.
-	patience := time.AfterFunc(20*time.Second, c.kill)
 	a, jobErr := c.do(j)
-	patience.Stop()
-	err = c.end()
-	if exit, ok := err.(*exec.ExitError); ok {
-		if s, ok := exit.Sys().(syscall.WaitStatus); ok && s.Signaled() && s.Signal() == syscall.SIGKILL {
-			return a, true, nil
-		}
+	endErr := c.end()
+	if err := context.Cause(ctx); err != nil {
+		return a, killed, err
 	}
-	if err != nil {
-		return a, false, fmt.Errorf("child: %w", err)
+	exit, ok := endErr.(*exec.ExitError)
+	switch {
+	case errors.Is(jobErr, errSilent):
+		return a, silent, nil
+	case ok && exit.Sys().(syscall.WaitStatus).Signal() == syscall.SIGKILL:
+		return a, killed, nil
+	case ok:
+		return a, died, nil
 	}
-	return a, false, jobErr
+	return a, answered, errors.Join(jobErr, endErr)
 }

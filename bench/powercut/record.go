@@ -2,12 +2,15 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+
+	"golang.org/x/sys/unix"
 )
 
 // scene is what happens before the power is cut.
@@ -31,7 +34,7 @@ type recording struct {
 }
 
 // record runs a workload of the driver's under the scene that rng draws.
-func (r *rig) record(rng *rand.Rand, d driver, s scene, killBefore string) (rec recording, err error) {
+func (r *rig) record(ctx context.Context, rng *rand.Rand, d driver, s scene, killBefore string) (rec recording, err error) {
 	r.disk.reset(r.blank, nil)
 	if err := r.mount(); err != nil {
 		return rec, err
@@ -45,9 +48,12 @@ func (r *rig) record(rng *rand.Rand, d driver, s scene, killBefore string) (rec 
 	// The set-up is not recorded: a store that was just made, or one with a
 	// history, closed or not; or none at all, where creation may be cut.
 	if !d.creates || rng.IntN(6) > 0 {
-		a, _, err := once(job{Store: d.name, Dir: r.store(), Ledger: l, Seed: rng.Uint64(), Checkpoints: rng.IntN(4), Leave: rng.IntN(3) == 0}, nil)
-		if err == nil && (a.Err != "" || a.What != whole) {
-			err = fmt.Errorf("set up: %s", a.Err)
+		a, end, err := once(ctx, job{Store: d.name, Dir: r.store(), Ledger: l, Seed: rng.Uint64(), Checkpoints: rng.IntN(4), Leave: rng.IntN(3) == 0}, nil)
+		if err == nil && (end != answered || a.Err != "" || a.What != whole) {
+			err = fmt.Errorf("set up: %v %s", end, a.Err)
+		}
+		if err == nil {
+			err = r.roomy()
 		}
 		if err != nil {
 			return rec, err
@@ -66,43 +72,45 @@ func (r *rig) record(rng *rand.Rand, d driver, s scene, killBefore string) (rec 
 	case killCut:
 		started = r.killing(rng, d, &j, killBefore)
 	case failCut:
-		r.disk.inject(nil, failing(rng, r.fs.whole), nil)
+		r.disk.inject(nil, failing(rng, r.fs), nil)
 		j.Retry = rng.IntN(2) == 0
 	}
-	a, killed, err := once(j, started)
+	a, end, err := once(ctx, j, started)
 	r.disk.inject(nil, nil, nil)
 	if err != nil {
 		return rec, err
 	}
-	if !killed {
-		// The marks say the same; what only the answer says is what was seen.
-		rec.live = seen(a, s)
-	}
+	// The marks say the same; what only the answer says is what was seen.
+	rec.live = seen(a, end, s)
 	if s == plainCut || rec.live != nil || r.dead() {
 		return rec, nil
 	}
 	// The next process finds the page cache as it is.
 	j = job{Store: d.name, Dir: r.store(), Ledger: r.ledgerNow(rec), Marks: r.marks(), Seed: rng.Uint64(), Checkpoints: 1 + rng.IntN(3)}
 	for tries := 0; ; tries++ {
-		if a, _, err = once(j, nil); err != nil {
+		if a, end, err = once(ctx, j, nil); err != nil {
 			return rec, err
 		}
 		// The first sync of each file whose write-back failed unseen still
 		// reports it, after a restart too.
-		if s != failCut || a.What != unavailable || tries == 4 {
+		if s != failCut || end == silent || end == answered && a.What != unavailable || tries == 4 {
 			break
 		}
 	}
 	if s == failCut && r.dead() {
 		return rec, nil
 	}
-	rec.live = seen(a, plainCut)
+	rec.live = seen(a, end, plainCut)
 	return rec, nil
 }
 
-// seen makes what a process saw a finding, unless the disk had failed.
-func seen(a answer, s scene) *finding {
+// seen makes what became of a process a finding, unless it was killed or the
+// disk had failed.
+func seen(a answer, end fate, s scene) *finding {
 	switch {
+	case end == killed && s == killCut, end != answered && s == failCut:
+	case end != answered:
+		return bad(unavailable, "before any power cut: %v", end)
 	case a.What == unavailable && s == failCut: // it had to recover from a disk that failed
 	case a.What != whole:
 		return &finding{a.What, errors.New("before any power cut: " + a.Err)}
@@ -146,17 +154,30 @@ func (r *rig) killing(rng *rand.Rand, d driver, j *job, before string) func(*chi
 	return nil
 }
 
+// roomy makes sure that the disk is large enough for the store. Some try for
+// ever when it is not.
+func (r *rig) roomy() error {
+	var st unix.Statfs_t
+	if err := unix.Statfs(r.mountPoint(), &st); err != nil {
+		return err
+	}
+	if free := int64(st.Bavail) * st.Bsize; free < r.fs.size/8 {
+		return fmt.Errorf("the disk is too small for this store: %d MiB are left", free/mib)
+	}
+	return nil
+}
+
 // failing returns a fault that begins with some write and lasts for a few:
-// of pages only, which the file system survives, or of anything. Of what
-// failed the medium has taken nothing, everything, or a part.
-func failing(rng *rand.Rand, whole func(event) bool) func(event) ([]event, bool) {
+// of pages only, which the file system survives, or of anything that it does
+// not hide. Of what failed the medium has taken nothing, everything, or a part.
+func failing(rng *rand.Rand, f filesystem) func(event) ([]event, bool) {
 	first, n, pagesOnly := rng.IntN(30), 1+rng.IntN(6), rng.IntN(3) > 0
 	if !pagesOnly {
 		first = rng.IntN(60)
 	}
 	seen := 0
 	return func(e event) ([]event, bool) {
-		if pagesOnly && !holdsPages(e) {
+		if pagesOnly && !holdsPages(e) || f.spared != nil && f.spared(e) {
 			return nil, false
 		}
 		seen++
@@ -166,7 +187,7 @@ func failing(rng *rand.Rand, whole func(event) bool) func(event) ([]event, bool)
 		switch n := rng.IntN(4); {
 		case n == 0:
 			return []event{e}, true
-		case n == 1 && !whole(e):
+		case n == 1 && !f.whole(e):
 			return tear(rng, e), true
 		}
 		return nil, true

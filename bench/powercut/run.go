@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"math/rand/v2"
 	"os"
-	"strings"
 	"sync"
 	"time"
 )
@@ -24,6 +23,9 @@ type campaign struct {
 	keep     string // directory for the disks of violations, or ""
 	quiet    bool   // no line for each recording
 	write    string // file for the table, or ""
+	peers    bool   // drive the peers too
+
+	controls []string // what the control found
 
 	session *session
 	began   time.Time
@@ -36,8 +38,9 @@ type campaign struct {
 
 // progress is how far one store on one file system has come.
 type progress struct {
-	Next   uint64 // seed
-	Scenes [scenes]tally
+	Next    uint64 // seed
+	Scenes  [scenes]tally
+	Seconds float64
 }
 
 func (p *progress) total() (t tally) {
@@ -81,10 +84,11 @@ func (c *campaign) at(f filesystem, d driver) *progress {
 }
 
 // enter adds what a recording came to, and saves the progress.
-func (c *campaign) enter(p *progress, s scene, t tally) error {
+func (c *campaign) enter(p *progress, s scene, t tally, took time.Duration) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	p.Scenes[s].add(t)
+	p.Seconds += took.Seconds()
 	p.Next++
 	if c.progress == "" {
 		return nil
@@ -123,7 +127,7 @@ func (c *campaign) on(f filesystem, work func(*rig, *checker) error) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", f.name, err)
 	}
-	k := &checker{loomctl: c.loomctl, keepDir: c.keep, report: func(line string) { c.printf("%s\n", line) }}
+	k := &checker{loomctl: c.loomctl, keepDir: c.keep, kept: map[string]int{}, report: func(line string) { c.printf("%s\n", line) }}
 	err = work(r, k)
 	k.close()
 	return errors.Join(err, r.close())
@@ -137,7 +141,10 @@ func (c *campaign) pair(ctx context.Context, r *rig, k *checker, d driver, enoug
 		s := scene(seed % uint64(scenes))
 		what := fmt.Sprintf("%s on %s, seed %d, %v", d.name, r.fs.name, seed, s)
 		rng := rand.New(rand.NewPCG(seed, 7))
-		rec, err := r.record(rng, d, s, "")
+		rec, err := r.record(ctx, rng, d, s, "")
+		if ctx.Err() != nil {
+			return nil
+		}
 		if err != nil {
 			return fmt.Errorf("seed %d: %w", seed, err)
 		}
@@ -146,11 +153,16 @@ func (c *campaign) pair(ctx context.Context, r *rig, k *checker, d driver, enoug
 				return fmt.Errorf("seed %d: the file system is not whole without a crash: %w", seed, err)
 			}
 		}
-		t, err := r.trial(rng, k, d, rec, what, min(c.each, enough-p.total().states()))
-		if err != nil {
-			return err
+		t, err := r.trial(ctx, rng, k, d, rec, what, min(c.each, enough-p.total().states()))
+		if err != nil || ctx.Err() != nil {
+			return err // the seed is done anew
 		}
-		if err := c.enter(p, s, t); err != nil {
+		if t.bad() > 0 {
+			if err := k.keepLog(r, d, rec, seed); err != nil {
+				return err
+			}
+		}
+		if err := c.enter(p, s, t, time.Since(began)); err != nil {
 			return err
 		}
 		if !c.quiet {
@@ -173,14 +185,14 @@ func (c *campaign) control(ctx context.Context, list []filesystem) error {
 		}
 		var t tally
 		err := c.on(f, func(r *rig, k *checker) error {
-			k.report = func(string) {}
+			k.report, k.keepDir = func(string) {}, ""
 			for seed := uint64(1); seed <= 20 && t[torn] == 0 && ctx.Err() == nil; seed++ {
 				rng := rand.New(rand.NewPCG(seed, 5))
-				rec, err := r.record(rng, d, killCut, "sync memory.bin")
+				rec, err := r.record(ctx, rng, d, killCut, "sync memory.bin")
 				if err != nil {
 					return err
 				}
-				more, err := r.trial(rng, k, d, rec, "control", c.each)
+				more, err := r.trial(ctx, rng, k, d, rec, "control", c.each)
 				if err != nil {
 					return err
 				}
@@ -194,57 +206,9 @@ func (c *campaign) control(ctx context.Context, list []filesystem) error {
 		if ctx.Err() == nil && t[torn] == 0 {
 			return fmt.Errorf("control: vere's protocol, killed between its syncs, was not torn on %s in %d states: the rig sees nothing", f.name, t.states())
 		}
-		c.printf("control: vere's protocol on %s, killed between its syncs (W5): %v\n", f.name, t)
+		line := fmt.Sprintf("vere's protocol on %s, killed between its syncs (W5): %v", f.name, t)
+		c.controls = append(c.controls, line)
+		c.printf("control: %s\n", line)
 	}
 	return nil
-}
-
-// table is the summary: one line for each file system and store.
-func (c *campaign) table(list []filesystem, stores []driver) string {
-	var b strings.Builder
-	b.WriteString("| store | file system | cut | kill + cut | EIO + cut | torn | lost | unavailable | savefail | unmountable |\n|---|---|---|---|---|---|---|---|---|---|\n")
-	for _, d := range stores {
-		for _, f := range list {
-			p := c.at(f, d)
-			fmt.Fprintf(&b, "| %s | %s |", d.name, f.name)
-			for _, t := range p.Scenes {
-				fmt.Fprintf(&b, " %s |", t.brief())
-			}
-			t := p.total()
-			fmt.Fprintf(&b, " %d | %d | %d | %d | %d |\n", t[torn], t[lost], t[unavailable], t[saveFails], t[unmountable])
-		}
-	}
-	return b.String()
-}
-
-// brief is "states" or "states, bad".
-func (t tally) brief() string {
-	if t.bad() == 0 {
-		return fmt.Sprint(t.states())
-	}
-	return fmt.Sprintf("%d, %d bad", t.states(), t.bad())
-}
-
-// document is the table as a page of docs.
-func (c *campaign) document(list []filesystem, stores []driver) string {
-	var b strings.Builder
-	kernel, _ := os.ReadFile("/proc/sys/kernel/osrelease")
-	fmt.Fprintf(&b, `# Power cuts: the store and its peers
-
-Written by %s on %s, Linux %s, from seed %d, in %.0f s.
-
-Every store takes the same checkpoints of 16 KiB pages, growing and shrinking, on the same recording disk. The columns in the middle are
-crash states, and how many of them were bad: after nothing, after the process was killed and another had recovered, after some writes of the
-disk had ended in EIO and another process had recovered. Then what was bad. Lost is an acknowledged commit; savefail is a store that opens and
-then fails; [crash-safety.md](crash-safety.md) says how the states are made.
-
-`, "`make crash-peers`", time.Now().UTC().Format(time.DateOnly), strings.TrimSpace(string(kernel)), c.seed, time.Since(c.began).Seconds())
-	b.WriteString(c.table(list, stores))
-	for _, d := range stores {
-		if d.limit != "" {
-			fmt.Fprintf(&b, "\n- %s: %s.", d.name, d.limit)
-		}
-	}
-	b.WriteString("\n")
-	return b.String()
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -37,9 +38,9 @@ func (t tally) String() string {
 // checker examines stores in a process that lives from state to state.
 type checker struct {
 	child    *child
-	loomctl  string // the production binary, or ""
-	keepDir  string // where the disks of violations are kept, or ""
-	kept     int
+	loomctl  string         // the production binary, or ""
+	keepDir  string         // where the disks of violations are kept, or ""
+	kept     map[string]int // of each store
 	report   func(string)
 	reported int
 }
@@ -52,18 +53,20 @@ func (c *checker) close() {
 }
 
 // examine has one store examined. A child that dies of it is a finding too.
-func (c *checker) examine(d driver, dir string, l ledger) *finding {
+func (c *checker) examine(ctx context.Context, d driver, dir string, l ledger) *finding {
 	if c.child == nil {
 		var err error
-		if c.child, err = newChild(); err != nil {
+		if c.child, err = newChild(ctx); err != nil {
 			return bad(unavailable, "start the checker: %w", err)
 		}
 	}
 	a, err := c.child.do(job{Store: d.name, Dir: dir, Ledger: l, Examine: true})
 	if err != nil {
-		err = errors.Join(err, c.child.end())
+		if end := c.child.end(); !errors.Is(err, errSilent) {
+			err = fmt.Errorf("the process that opened it died: %w", errors.Join(err, end))
+		}
 		c.child = nil
-		return bad(unavailable, "the process that opened it died: %w", err)
+		return bad(unavailable, "%w", err)
 	}
 	if a.What != whole {
 		return &finding{a.What, errors.New(a.Err)}
@@ -72,12 +75,12 @@ func (c *checker) examine(d driver, dir string, l ledger) *finding {
 }
 
 // trial makes crash states of a recording, mounts each, and has the store in
-// it examined.
-func (r *rig) trial(rng *rand.Rand, c *checker, d driver, rec recording, what string, budget int) (t tally, err error) {
+// it examined. It ends early, without an error, when ctx does.
+func (r *rig) trial(ctx context.Context, rng *rand.Rand, c *checker, d driver, rec recording, what string, budget int) (t tally, err error) {
 	note := func(f *finding, where string) {
 		t[f.what]++
 		if c.reported++; c.reported <= 20 {
-			c.report(fmt.Sprintf("%s, %s: %v%s", what, where, f, c.keep(r)))
+			c.report(fmt.Sprintf("%s, %s: %v%s", what, where, f, c.keep(r, d)))
 		}
 	}
 	if rec.live != nil {
@@ -94,7 +97,10 @@ func (r *rig) trial(rng *rand.Rand, c *checker, d driver, rec recording, what st
 			known[sig] = true
 		}
 		where := fmt.Sprintf("behind event %d of %d, %d pending, keeping %v", cut.pos, len(p.log), len(p.pending), cut.keep)
-		f, err := r.try(c, d, p, kept, i == 0)
+		f, err := r.try(ctx, c, d, p, kept, i == 0)
+		if ctx.Err() != nil {
+			return t, err
+		}
 		if err != nil {
 			return t, fmt.Errorf("%s, %s: %w", what, where, err)
 		}
@@ -109,7 +115,7 @@ func (r *rig) trial(rng *rand.Rand, c *checker, d driver, rec recording, what st
 }
 
 // try looks at one state; with the production command first if asked.
-func (r *rig) try(c *checker, d driver, p *replay, kept []event, command bool) (f *finding, err error) {
+func (r *rig) try(ctx context.Context, c *checker, d driver, p *replay, kept []event, command bool) (f *finding, err error) {
 	r.disk.reset(p.durable, kept)
 	if err := r.mount(); err != nil {
 		return bad(unmountable, "%w", err), nil
@@ -127,7 +133,7 @@ func (r *rig) try(c *checker, d driver, p *replay, kept []event, command bool) (
 			return f, nil
 		}
 	}
-	return c.examine(d, r.store(), p.ledger.clone()), nil
+	return c.examine(ctx, d, r.store(), p.ledger.clone()), nil
 }
 
 // loomctl recovers and verifies the store with the production binary. A store
@@ -148,12 +154,12 @@ func (r *rig) loomctl(binary string) *finding {
 
 // keep writes the disk of a violation to a file, for a look at leisure, and
 // says so.
-func (c *checker) keep(r *rig) string {
-	if c.keepDir == "" || c.kept >= 5 {
+func (c *checker) keep(r *rig, d driver) string {
+	if c.keepDir == "" || c.kept[d.name] >= 5 {
 		return ""
 	}
-	c.kept++
-	name := filepath.Join(c.keepDir, fmt.Sprintf("%s-%d.img", r.fs.name, c.kept))
+	c.kept[d.name]++
+	name := filepath.Join(c.keepDir, fmt.Sprintf("%s-%s-%d.img", d.name, r.fs.name, c.kept[d.name]))
 	if err := r.disk.dump(name); err != nil {
 		return fmt.Sprintf(" (not kept: %v)", err)
 	}

@@ -109,11 +109,11 @@ func (u unreadable) compare(l *loom.Loom) error {
 // survivesUnreadablePages lets the disk fail under a mapped page of an open
 // store, with every tracker: an error, not a dead process; and the store is
 // usable again when the disk is healed.
-func (c *campaign) survivesUnreadablePages(list []filesystem) error {
+func (c *campaign) survivesUnreadablePages(ctx context.Context, list []filesystem) error {
 	for _, f := range list {
 		err := c.on(f, func(r *rig, _ *checker) error {
 			for i, tracker := range []fault.Kind{fault.Uffd, fault.Mprotect, fault.Cow, fault.Compare} {
-				if err := r.unreadable(tracker, unreadablePages/2+4*i); err != nil {
+				if err := r.unreadable(ctx, tracker, unreadablePages/2+4*i); err != nil {
 					return err
 				}
 			}
@@ -127,7 +127,7 @@ func (c *campaign) survivesUnreadablePages(list []filesystem) error {
 	return nil
 }
 
-func (r *rig) unreadable(tracker fault.Kind, page int) error {
+func (r *rig) unreadable(ctx context.Context, tracker fault.Kind, page int) error {
 	r.disk.reset(r.blank, nil)
 	want := make([]byte, pageSize)
 	fill(want, 1, page)
@@ -145,7 +145,7 @@ func (r *rig) unreadable(tracker fault.Kind, page int) error {
 		if err := r.mount(); err != nil {
 			return err
 		}
-		k, err := newChild()
+		k, err := newChild(ctx)
 		if err != nil {
 			return errors.Join(err, r.umount())
 		}
