@@ -10,7 +10,7 @@ FLIPS ?= 10000
 # LMDB is measured where its library is, by cgo.
 BENCH_TAGS = $(shell echo '\#include <lmdb.h>' | $${CC:-cc} -E - >/dev/null 2>&1 && echo -tags lmdb)
 
-.PHONY: run test soak guest check unit race cross fuzz crash crash-inject crash-kill crash-fs crash-corrupt bench profile bench-check
+.PHONY: run test soak guest check unit race cross fuzz crash crash-inject crash-kill crash-fs crash-peers crash-corrupt bench profile bench-check
 
 run: guest
 	CGO_ENABLED=0 $(GO) build -o bin/loomctl ./cmd/loomctl
@@ -83,6 +83,13 @@ crash-fs:
 	CGO_ENABLED=0 $(GO) build -o bin/loomctl ./cmd/loomctl
 	cd bench && CGO_ENABLED=0 $(GO) build -o ../bin/powercut ./powercut
 	bin/powercut -loomctl $(CURDIR)/bin/loomctl $(POWERCUT)
+
+# The same for the store and its peers, with a table: about two minutes.
+# POWERCUT="-states 27000 -progress FILE -write docs/crash-peers.md" renews that page.
+crash-peers:
+	@test -n "$(BENCH_TAGS)" || echo "crash-peers: LMDB is not run: there is no lmdb.h"
+	cd bench && $(GO) build $(BENCH_TAGS) -o ../bin/powercut ./powercut
+	bin/powercut -peers -quiet -states 5400 -each 30 -fs ext4,xfs,btrfs $(POWERCUT)
 
 # Renews the tables and plots of docs/performance.md, in a quarter of an hour.
 bench: guest
