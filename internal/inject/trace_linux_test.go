@@ -22,7 +22,7 @@ type call struct {
 var (
 	// A descriptor with what it is open on: 7</store/control.bin>.
 	decodedFD = regexp.MustCompile(`^(?:-?\d+|AT_FDCWD)<(.*)>$`)
-	callLine  = regexp.MustCompile(`^([a-z0-9_]+)\((.*)\)\s+= (-?\d+|\?|0x[0-9a-f]+)(?:<[^>]*>)?(?: ([A-Z0-9_]+|\(errno) [^()]*(?:\([^)]*\)|\)))?(?: \(flags [^)]*\))?(?: \(INJECTED\))?$`)
+	callLine  = regexp.MustCompile(`^([a-z0-9_]+)\((.*)\)\s+= (-?\d+|\?|0x[0-9a-f]+)(?:<[^>]*>)?(?: ([A-Z0-9_]+|\(errno) [^()]*(?:\([^)]*\)|\)))?(?: \((?:flags |Timeout|left |\[)[^)]*\))?(?: \(INJECTED\))?$`)
 )
 
 // parseTrace reads what strace -f -o wrote. A call that was cut in two by
@@ -55,6 +55,9 @@ func parseTrace(file string) ([]call, error) {
 			}
 			text = begun[pid] + rest
 			delete(begun, pid)
+		}
+		if strings.HasSuffix(text, "= ? <unavailable>") {
+			continue // the process ended inside it
 		}
 		m := callLine.FindStringSubmatch(text)
 		if m == nil {
