@@ -3,6 +3,8 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -78,6 +80,26 @@ func (w *world) sync() error {
 	return unix.Syncfs(int(dir.Fd()))
 }
 
+// warm reads all stores into the system's cache, which may have been taken by
+// others since they were filled: a peer that has to read a page before it
+// changes it would be measured with the disk's reads.
+func (w *world) warm() error {
+	return filepath.WalkDir(w.dir, func(name string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		f, err := os.Open(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // a store in the background has removed it
+		} else if err != nil {
+			return err
+		}
+		defer f.Close()
+		_, err = io.Copy(io.Discard, f)
+		return err
+	})
+}
+
 // pick returns n random pages, ascending.
 func (w *world) pick(n int) []int {
 	p := w.rng.Perm(w.pages)[:n]
@@ -94,6 +116,9 @@ func (w *world) measure(s suite) (_ *result, err error) {
 		return nil, fmt.Errorf("%s: %w", s.name, err)
 	}
 	defer func() { err = errors.Join(err, b.shut()) }()
+	if err := w.warm(); err != nil {
+		return nil, err
+	}
 	var order []string
 	samples := map[string]map[string][]float64{}
 	for range w.rounds {
