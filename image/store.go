@@ -154,8 +154,8 @@ func (s *Store) ReadPage(page int, dst []byte) error {
 	} else if off >= length && p != nil {
 		clear(dst) // the image has not grown yet
 	} else if off+int64(size) > length {
-		want := int64(s.Pages()) * int64(size)
-		return lengthDefect(patch.ImageFile, want, want, length)
+		whole := int64(s.Pages()) * int64(size)
+		return lengthDefect(patch.ImageFile, whole, whole, length)
 	} else if _, err := s.image.ReadAt(dst, off); err != nil {
 		return fmt.Errorf("read page %d of %s at %d: %w", page, patch.ImageFile, off, err)
 	}
