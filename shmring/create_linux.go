@@ -166,10 +166,11 @@ func (o objects) unlinked() bool {
 	return err == nil && info.Sys().(*syscall.Stat_t).Nlink == 0
 }
 
-// inode returns the inode number behind a name, 0 if there is none.
+// inode returns the inode number that a name has, 0 if there is none. A
+// symbolic link is a name that is taken, wherever it leads.
 func inode(path string) uint64 {
 	var st unix.Stat_t
-	if err := unix.Stat(path, &st); err != nil {
+	if err := unix.Lstat(path, &st); err != nil {
 		return 0
 	}
 	return st.Ino

@@ -67,9 +67,10 @@ func open(name string, plain bool) (_ *Pair, err error) {
 }
 
 // openObject opens a ring object and checks its size before anybody maps it
-// (D9).
+// (D9). Anybody may put names into shmDir, so a symbolic link is not followed,
+// as in shm_open(3): what is pushed would go into a file of somebody's choice.
 func openObject(path string) (*os.File, uint64, error) {
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	f, err := os.OpenFile(path, os.O_RDWR|unix.O_NOFOLLOW, 0)
 	if err != nil {
 		return nil, 0, err
 	}

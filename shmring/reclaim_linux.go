@@ -19,7 +19,7 @@ type controlRecord struct{ push, pop uint64 }
 // readControl opens an object and reads its fixed part: not through a mapping,
 // since its length is anybody's.
 func readControl(path string) (*os.File, controlRecord, error) {
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	f, err := os.OpenFile(path, os.O_RDWR|unix.O_NOFOLLOW, 0) // as openObject
 	if err != nil {
 		return nil, controlRecord{}, err
 	}
