@@ -15,6 +15,19 @@ import (
 // takes microseconds; a push in between would be wiped out.
 const settle = 2 * time.Millisecond
 
+// tick is how much older than it is an object can seem: the kernel takes its
+// times from a clock that stands still between timer interrupts.
+const tick = 10 * time.Millisecond
+
+// unsettled returns how long to wait for an object that seems to be of that
+// age. A clock that was set back makes it negative, by any amount.
+func unsettled(age time.Duration) time.Duration {
+	if age < settle+tick {
+		return settle
+	}
+	return 0
+}
+
 // open attaches to a pair. It writes nothing into the rings (rule 1).
 func open(name string, plain bool) (_ *Pair, err error) {
 	var push, pop, block *os.File
@@ -39,6 +52,11 @@ func open(name string, plain bool) (_ *Pair, err error) {
 	}
 	if !plain {
 		if block, err = openControl(name, o); err != nil {
+			return nil, fmt.Errorf("open pair %s: %w", name, err)
+		}
+	}
+	if block == nil { // else the creator is ours, whose objects appear complete
+		if err = awaitSettled(push, pop); err != nil {
 			return nil, fmt.Errorf("open pair %s: %w", name, err)
 		}
 	}
@@ -83,8 +101,21 @@ func openObject(path string) (*os.File, uint64, error) {
 		_ = f.Close()
 		return nil, 0, sizeError(path, st.Size)
 	}
-	time.Sleep(settle - time.Since(time.Unix(st.Ctim.Unix())))
 	return f, st.Ino, nil
+}
+
+// awaitSettled waits until the youngest of the objects is old enough.
+func awaitSettled(objects ...*os.File) error {
+	var wait time.Duration
+	for _, f := range objects {
+		var st unix.Stat_t
+		if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+			return &fs.PathError{Op: "stat", Path: f.Name(), Err: err}
+		}
+		wait = max(wait, unsettled(time.Since(time.Unix(st.Ctim.Unix()))))
+	}
+	time.Sleep(wait)
+	return nil
 }
 
 // openControl opens the control block of the two rings and locks the opener's
