@@ -1,6 +1,7 @@
 package command
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -53,14 +54,42 @@ func newRingDump(s *streams) *cobra.Command {
 	return c
 }
 
-// readRing reads no more of a file than tells that it is too long.
+// readRing reads a ring object, or a copy of one.
 func readRing(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	return io.ReadAll(io.LimitReader(f, shmring.ObjectSize+1))
+	object, err := readStill(f)
+	if errors.Is(err, errRingMoves) {
+		return nil, fmt.Errorf("read %s: %w", path, err)
+	}
+	return object, err
+}
+
+// stillReads is how often readStill reads a ring that does not stand still.
+const stillReads = 1000
+
+var errRingMoves = errors.New("the ring is in use and was never the same twice")
+
+// readStill reads until two reads are the same: while both ends are at work, a
+// single one is made of many states of the ring, and looks corrupt. It reads
+// no more than tells that a file is too long, and once what can not be read
+// twice, such as a pipe.
+func readStill(f io.ReadSeeker) ([]byte, error) {
+	var last []byte
+	for range stillReads {
+		object, err := io.ReadAll(io.LimitReader(f, shmring.ObjectSize+1))
+		if err != nil || len(object) != shmring.ObjectSize || bytes.Equal(object, last) {
+			return object, err
+		}
+		if _, err := f.Seek(0, io.SeekStart); err != nil {
+			return object, nil
+		}
+		last = object
+	}
+	return nil, errRingMoves
 }
 
 func newRingDocument(d *shmring.Dump) *ringDump {
