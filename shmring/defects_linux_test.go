@@ -1,7 +1,6 @@
 package shmring
 
 import (
-	"context"
 	"encoding/binary"
 	"errors"
 	"os"
@@ -200,18 +199,6 @@ func TestD08LengthBehindPushOffsetWhileWaiting(t *testing.T) {
 	if !errors.As(err, &e) || e.Defect != DefectPastPush {
 		t.Errorf("pop: %v, want %s", err, DefectPastPush)
 	}
-}
-
-// waitContext calls a function when somebody waits: it is asked for its error
-// only then.
-type waitContext struct {
-	context.Context
-	waits func()
-}
-
-func (c waitContext) Err() error {
-	c.waits()
-	return c.Context.Err()
 }
 
 func TestD08OffsetsAndLengths(t *testing.T) {

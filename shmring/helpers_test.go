@@ -83,3 +83,15 @@ func (m mismatch) Error() string {
 }
 
 func message(n int, fill byte) []byte { return bytes.Repeat([]byte{fill}, n) }
+
+// waitContext calls a function when somebody waits: it is asked for its error
+// only then.
+type waitContext struct {
+	context.Context
+	waits func()
+}
+
+func (c waitContext) Err() error {
+	c.waits()
+	return c.Context.Err()
+}

@@ -317,3 +317,26 @@ func TestNames(t *testing.T) {
 		t.Errorf("MaxMessage = %d, want 65512", MaxMessage)
 	}
 }
+
+// A message that does not fit beside what is reserved waits for room, which
+// the peer can make only of what it sees.
+func TestPushBehindReservedWaitsForRoom(t *testing.T) {
+	p, c, _ := heapRing(t, 0)
+	head, _, err := p.Reserve(t.Context(), 40000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	copy(head, message(40000, 1))
+	buf := make([]byte, MaxMessage)
+	ctx := waitContext{testContext(t), func() {
+		if n, err := c.TryPop(buf); n != 40000 || err != nil {
+			t.Fatalf("what was reserved, while Push waits: %d bytes, %v", n, err)
+		}
+	}}
+	if err := p.Push(ctx, message(40000, 2)); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := c.TryPop(buf); err != nil || string(buf[:n]) != string(message(40000, 2)) {
+		t.Fatalf("the message: %d bytes, %v", n, err)
+	}
+}

@@ -44,7 +44,8 @@ func (p *Producer) TryPush(message []byte) (err error) {
 
 // Push is TryPush that waits for room. Instead of ErrFull it returns the
 // context's error, or ErrPeerDead or ErrPeerGone when nobody is left to make
-// room; the message is not published then.
+// room; the message is not published then. What was reserved before it is
+// published before the wait.
 func (p *Producer) Push(ctx context.Context, message []byte) (err error) {
 	defer p.leave(debug.SetPanicOnFault(true), &err)
 	for {
@@ -56,6 +57,7 @@ func (p *Producer) Push(ctx context.Context, message []byte) (err error) {
 		if err != ErrFull {
 			return err
 		}
+		p.publish() // what was reserved: else room for both may never become free
 		if err := p.awaitRoom(ctx, slotSize(markSize+uint32(len(message)))); err != nil {
 			return err
 		}
