@@ -42,6 +42,7 @@ func (c *Consumer) TryPop(buf []byte) (n int, err error) {
 // Pop is TryPop that waits for a message. Instead of ErrEmpty it returns the
 // context's error, or ErrPeerDead or ErrPeerGone when nothing is left and
 // nobody is there to push.
+// What was peeked before it is given back before the wait.
 func (c *Consumer) Pop(ctx context.Context, buf []byte) (n int, err error) {
 	defer c.leave(debug.SetPanicOnFault(true), &err)
 	for {
@@ -49,6 +50,7 @@ func (c *Consumer) Pop(ctx context.Context, buf []byte) (n int, err error) {
 		if err != ErrEmpty {
 			return n, err
 		}
+		c.giveBackPeeked()
 		if err := c.awaitRecord(ctx); err != nil {
 			return 0, err
 		}
@@ -86,6 +88,7 @@ func (c *Consumer) PopBatch(ctx context.Context, buf []byte, ends []int) (n int,
 		case err != ErrEmpty:
 			return 0, err
 		}
+		c.giveBackPeeked()
 		if err := c.awaitRecord(ctx); err != nil {
 			return 0, err
 		}
@@ -96,10 +99,11 @@ func (c *Consumer) PopBatch(ctx context.Context, buf []byte, ends []int) (n int,
 
 // Peek returns the next message where it lies, in two parts where the ring's
 // buffer ends in between, waiting like Pop. Several messages may be peeked
-// before Release, which ends the life of all their bytes. The memory is
-// shared: the peer can change it while it is read, so copy first what must be
-// checked, and reading it faults if the peer truncates the object
-// (debug.SetPanicOnFault makes that a panic).
+// before Release, which ends the life of all their bytes; until then they hold
+// room that the next message may need. The memory is shared: the peer can
+// change it while it is read, so copy first what must be checked, and reading
+// it faults if the peer truncates the object (debug.SetPanicOnFault makes that
+// a panic).
 func (c *Consumer) Peek(ctx context.Context) (head, tail []byte, err error) {
 	defer c.leave(debug.SetPanicOnFault(true), &err)
 	for {
@@ -188,6 +192,14 @@ func (c *Consumer) endStream(slot uint32) error {
 		c.lifecycle.commit()
 	}
 	return io.EOF
+}
+
+// giveBackPeeked gives back what a caller peeked who wants copies now: else the
+// next message may never find room.
+func (c *Consumer) giveBackPeeked() {
+	if c.next != c.reader.pop {
+		c.giveBack()
+	}
 }
 
 func (c *Consumer) giveBack() {

@@ -340,3 +340,36 @@ func TestPushBehindReservedWaitsForRoom(t *testing.T) {
 		t.Fatalf("the message: %d bytes, %v", n, err)
 	}
 }
+
+// A consumer that waits for the next message to copy holds no room that the
+// producer of that message needs.
+func TestPopBehindPeekedWaitsForAMessage(t *testing.T) {
+	for name, pop := range map[string]func(*Consumer, context.Context) error{
+		"Pop": func(c *Consumer, ctx context.Context) error {
+			_, err := c.Pop(ctx, make([]byte, 1))
+			return err
+		},
+		"PopBatch": func(c *Consumer, ctx context.Context) error {
+			_, err := c.PopBatch(ctx, make([]byte, 1), make([]int, 1))
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p, c, _ := heapRing(t, 0)
+			if err := p.TryPush(message(MaxMessage, 1)); err != nil {
+				t.Fatal(err)
+			}
+			if _, _, err := c.Peek(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			ctx := waitContext{testContext(t), func() {
+				if err := p.TryPush([]byte{2}); err != nil {
+					t.Fatalf("the next message, while %s waits: %v", name, err)
+				}
+			}}
+			if err := pop(c, ctx); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
