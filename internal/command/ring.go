@@ -33,12 +33,18 @@ func ringError(err error) error {
 		return nil
 	case errors.Is(err, shmring.ErrCorrupt):
 		return &exitError{code: ExitDamaged, err: err}
-	case errors.Is(err, shmring.ErrInUse), errors.Is(err, shmring.ErrOwned):
+	case errors.Is(err, shmring.ErrInUse):
+		return &exitError{code: ExitLocked, err: err, hint: "a pair is opened once: create another one"}
+	case errors.Is(err, shmring.ErrOwned):
 		return &exitError{code: ExitLocked, err: err}
 	case errors.Is(err, fs.ErrExist):
 		return &exitError{code: ExitLocked, err: err, hint: "if no process uses the pair, remove its objects from /dev/shm"}
 	case errors.Is(err, shmring.ErrName):
 		return &exitError{code: ExitUsage, err: err, hint: fmt.Sprintf("a name is 1 to %d bytes, without a slash", shmring.MaxName)}
+	case errors.Is(err, fs.ErrNotExist):
+		return &exitError{code: ExitFailure, err: err, hint: "one end creates the pair before the other opens it; --wait is how long to look for it"}
+	case errors.Is(err, shmring.ErrPeerDead):
+		return &exitError{code: ExitFailure, err: err, hint: "create the pair again: that removes what a dead creator left"}
 	case errors.Is(err, context.Canceled):
 		return &exitError{code: ExitInterrupted, err: err}
 	}

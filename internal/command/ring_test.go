@@ -3,6 +3,8 @@ package command
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -78,5 +80,28 @@ func TestRingDump(t *testing.T) {
 	}
 	if code, _, _ := runMain("ring", "dump"); code != ExitUsage {
 		t.Errorf("no argument: exit %d", code)
+	}
+}
+
+// An error that has a way out names it.
+func TestRingHints(t *testing.T) {
+	for _, tt := range []struct {
+		err  error
+		code int
+		hint string
+	}{
+		{fmt.Errorf("open: %w", shmring.ErrInUse), ExitLocked, "create another one"},
+		{fmt.Errorf("%w: %w", fs.ErrExist, shmring.ErrOwned), ExitLocked, ""},
+		{fmt.Errorf("create: %w", fs.ErrExist), ExitLocked, "remove its objects"},
+		{fmt.Errorf("open: %w", fs.ErrNotExist), ExitFailure, "--wait"},
+		{fmt.Errorf("open: %w", shmring.ErrPeerDead), ExitFailure, "create the pair again"},
+		{shmring.ErrName, ExitUsage, "1 to 241 bytes"},
+		{&shmring.CorruptError{}, ExitDamaged, ""},
+		{shmring.ErrPeerGone, ExitFailure, ""},
+	} {
+		code, hint := classify(ringError(tt.err))
+		if code != tt.code || !strings.Contains(hint, tt.hint) || (hint == "") != (tt.hint == "") {
+			t.Errorf("%v: exit %d, hint %q; want %d, %q", tt.err, code, hint, tt.code, tt.hint)
+		}
 	}
 }
