@@ -112,8 +112,8 @@ func flag(b bool) byte {
 // Each word is an atomic load, which on arm64 keeps the next one behind it:
 // plain loads in front of the second look at the generation could be moved
 // behind it, and would be torn (spec section 5, item 2). The second look at
-// as_of catches what the generation can not: 32,767 updates while this
-// goroutine was not running.
+// each word catches what the generation can not: 32,767 updates while this
+// goroutine was not running, even ones that leave as_of as it is.
 func (l *layout) fetch(c *ClockErrorBound) bool {
 	vg := l.vergen.Load()
 	if !whole(vg) {
@@ -122,7 +122,9 @@ func (l *layout) fetch(c *ClockErrorBound) bool {
 	w := &l.body
 	w0, w1, w2, w3 := w[0].Load(), w[1].Load(), w[2].Load(), w[3].Load()
 	w4, w5, w6, w7 := w[4].Load(), w[5].Load(), w[6].Load(), w[7].Load()
-	if w[0].Load() != w0 || w[1].Load() != w1 || l.vergen.Load() != vg {
+	switch {
+	case w[2].Load() != w2, w[3].Load() != w3, w[4].Load() != w4, w[5].Load() != w5,
+		w[6].Load() != w6, w[7].Load() != w7, w[0].Load() != w0, w[1].Load() != w1, l.vergen.Load() != vg:
 		return false
 	}
 	// One sign bit for five comparisons: the two nanoseconds within
@@ -153,6 +155,15 @@ func (s *segment) read(c *ClockErrorBound) (vergen uint32, err error) {
 	return vergen, b.decode(vergen, c)
 }
 
+// words is how many words of a body the segment's version has. What lies
+// behind them may change at any time.
+func (s *segment) words() int {
+	if isVersion3(s.version) {
+		return bodyWords
+	}
+	return (sizeV2 - headerSize) / 8
+}
+
 func (s *segment) load() (b body, vergen uint32, err error) {
 	l := s.shared
 	vergen = l.vergen.Load()
@@ -165,7 +176,12 @@ func (s *segment) load() (b body, vergen uint32, err error) {
 	for i := range b {
 		b[i] = l.body[i].Load()
 	}
-	if l.body[0].Load() != b[0] || l.body[1].Load() != b[1] || l.vergen.Load() != vergen {
+	for i := range s.words() {
+		if l.body[i].Load() != b[i] {
+			return b, vergen, errTorn
+		}
+	}
+	if l.vergen.Load() != vergen {
 		return b, vergen, errTorn
 	}
 	runtime.KeepAlive(s)

@@ -202,6 +202,13 @@ func TestWriterBehindEachInstruction(t *testing.T) {
 	later, wider := base, base
 	later.VoidAfter.Sec++
 	wider.BoundNsec++
+	// What the daemon writes while it is not synchronised moves on, but as_of.
+	still := func(w *slowWriter) {
+		c := record(w.n)
+		c.AsOf = base.AsOf
+		w.n++
+		w.turn(c)
+	}
 	scripts := []struct {
 		name                string
 		before, there, rest func(w *slowWriter)
@@ -213,6 +220,7 @@ func TestWriterBehindEachInstruction(t *testing.T) {
 		{"second half", func(w *slowWriter) { w.stores(5) }, func(w *slowWriter) { w.stores(5) }, nil},
 		{"turn", nil, func(w *slowWriter) { w.n++; w.turn(record(w.n - 1)) }, nil},
 		{"turn upon a new record", func(w *slowWriter) { w.stores(10) }, func(w *slowWriter) { w.n++; w.turn(record(w.n - 1)) }, nil},
+		{"turn without a new as_of", still, still, nil},
 		// Words of later and wider, read one after the other, are base.
 		{"update after a turn", func(w *slowWriter) { w.turn(later) }, func(w *slowWriter) { w.update(wider) }, nil},
 	}
