@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"syscall"
 
 	"loomstore/internal/mapping"
 )
@@ -30,7 +31,7 @@ var errTorn = errors.New("shmread: record is being written")
 var errStale = errors.New("shmread: segment was rebuilt")
 
 func openSegment(path string, allowV3, unguarded bool) (*segment, error) {
-	f, err := os.Open(path)
+	f, err := openAtOnce(path)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrSyscall, err)
 	}
@@ -38,6 +39,9 @@ func openSegment(path string, allowV3, unguarded bool) (*segment, error) {
 	info, err := f.Stat()
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrSyscall, err)
+	}
+	if m := info.Mode(); !m.IsRegular() && !m.IsDir() { // reading a directory says EISDIR, as in the original
+		return nil, fmt.Errorf("open %s: %w", path, malformed("not a regular file"))
 	}
 	var b [headerSize]byte
 	if n, err := io.ReadFull(f, b[:]); errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
@@ -57,6 +61,13 @@ func openSegment(path string, allowV3, unguarded bool) (*segment, error) {
 	s.path, s.info = path, info
 	runtime.AddCleanup(s, func(v *mapping.View) { v.Close() }, view)
 	return s, nil
+}
+
+// openAtOnce opens the file at path to be read. Should it be a pipe, nobody
+// waits for its writer: a Reader opens the path again on its own, with its lock
+// held.
+func openAtOnce(path string) (*os.File, error) {
+	return os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 }
 
 // mapPage maps the first page of f to be read. Where f loses it, it reads as

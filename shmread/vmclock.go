@@ -3,7 +3,6 @@ package shmread
 import (
 	"errors"
 	"fmt"
-	"os"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -42,7 +41,7 @@ type vmclockPage struct {
 }
 
 func openVMClock(path string, unguarded bool) (*vmclockPage, error) {
-	f, err := os.Open(path)
+	f, err := openAtOnce(path)
 	if err != nil {
 		return nil, fmt.Errorf("%w: VMClock: %w", ErrSyscall, err)
 	}
