@@ -26,8 +26,8 @@ type Options struct {
 	// Lazy lets Open succeed where no usable segment exists yet. Reads
 	// return the error that Open would have returned, until one exists.
 	Lazy bool
-	// FollowEvery is how often the path is looked at for a file that
-	// replaced the mapped one. 0 means one second; negative means never.
+	// FollowEvery is how often the paths are looked at for a file that
+	// replaced a mapped one. 0 means one second; negative means never.
 	FollowEvery time.Duration
 	// Unguarded leaves alone what the process does at SIGBUS: should somebody
 	// truncate the file, the process dies. Without it, Open puts a handler in
@@ -174,8 +174,10 @@ func (r *Reader) reopen(old *segment) (*segment, error) {
 	return s, err
 }
 
-// follow looks whether the path still names the mapped file, at its length.
+// follow looks whether the path still names the mapped file, at its length,
+// and whether VMClock's still names the page that is mapped.
 func (r *Reader) follow() {
+	r.vmclock.follow()
 	if s := r.cur.Load(); s != nil && !s.current() {
 		r.reopen(s) // an error is met again, and returned, by the next read
 	}

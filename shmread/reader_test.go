@@ -152,7 +152,8 @@ func TestWaitSynchronized(t *testing.T) {
 }
 
 // The page is compared at every Now: a marker that moves away and comes back
-// is noticed both times, and a page that is cut or busy is an error.
+// is noticed both times, a page that is replaced is found, and one that is cut, busy
+// or of another version is an error.
 func TestNowWatchesVMClock(t *testing.T) {
 	path, page := filepath.Join(t.TempDir(), "shm"), writeVMClock(t, 42)
 	w := mustCreate(t, path)
@@ -189,6 +190,19 @@ func TestNowWatchesVMClock(t *testing.T) {
 		t.Fatalf("odd sequence: %v, want ErrBusy", err)
 	}
 	put(12, 4)
+	check(true)
+	put(8, 2)
+	if _, err := r.Now(); !errors.Is(err, ErrVersionNotSupported) {
+		t.Fatalf("version 2: %v, want ErrVersionNotSupported", err)
+	}
+	put(8, 1)
+	check(true)
+	if err := os.Rename(writeVMClock(t, 43), page); err != nil {
+		t.Fatal(err)
+	}
+	r.follow()
+	check(false)
+	put(16, 42)
 	check(true)
 	if err := os.Truncate(page, 0); err != nil {
 		t.Fatal(err)

@@ -3,6 +3,7 @@ package shmread
 import (
 	"errors"
 	"fmt"
+	"os"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -36,6 +37,7 @@ type vmclockLayout struct {
 
 type vmclockPage struct {
 	path   string
+	info   os.FileInfo // of the mapped file: its inode, for os.SameFile
 	view   *mapping.View
 	shared *vmclockLayout
 }
@@ -62,7 +64,7 @@ func openVMClock(path string, unguarded bool) (*vmclockPage, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: open VMClock %s: %w", ErrSyscall, path, err)
 	}
-	p := &vmclockPage{path: path, view: view, shared: mapping.Overlay[vmclockLayout](view, 0)}
+	p := &vmclockPage{path: path, info: info, view: view, shared: mapping.Overlay[vmclockLayout](view, 0)}
 	runtime.AddCleanup(p, func(v *mapping.View) { v.Close() }, view)
 	if err := p.checkHeader(); err != nil {
 		return nil, fmt.Errorf("open VMClock %s: %w", path, err)
@@ -79,17 +81,25 @@ func (p *vmclockPage) checkHeader() error {
 		return malformed("magic is %08x, not %08x", magic, vmclockMagic)
 	case size < vmclockSize:
 		return malformed("size is %d, at least %d is needed", size, vmclockSize)
-	case version == 0:
+	}
+	return checkVMClockVersion(version)
+}
+
+func checkVMClockVersion(version uint16) error {
+	switch version {
+	case vmclockVersion:
+		return nil
+	case 0:
 		return fmt.Errorf("%w: version is 0", ErrNotInitialized)
-	case version != vmclockVersion:
+	default:
 		return fmt.Errorf("%w: VMClock version %d", ErrVersionNotSupported, version)
 	}
-	return nil
 }
 
 // read returns a page that was not changing, sequence 0 included. It waits for
 // an update at most as long as Snapshot does: the original spins for 19 s. The
-// magic is looked at each time, last: it is what a page that is cut loses.
+// magic is looked at each time, last: it is what a page that is cut loses. So
+// is the version: another host, after a migration, may write another layout.
 func (p *vmclockPage) read() (VMClock, error) {
 	l := p.shared
 	for wait := patience(0); ; {
@@ -101,6 +111,9 @@ func (p *vmclockPage) read() (VMClock, error) {
 		}
 		if same && seq&1 == 0 {
 			runtime.KeepAlive(p)
+			if err := checkVMClockVersion(v.Version); err != nil {
+				return VMClock{}, fmt.Errorf("read VMClock %s: %w", p.path, err)
+			}
 			return v, nil
 		}
 		if !wait.wait(false) {
@@ -128,6 +141,18 @@ func (r *vmclockReader) open() error {
 		r.page.Store(p)
 	}
 	return err
+}
+
+// follow lets go of a page whose path names another file by now: the next read
+// that needs the page opens that one.
+func (r *vmclockReader) follow() {
+	p := r.page.Load()
+	if p == nil {
+		return
+	}
+	if info, err := os.Stat(r.path); err == nil && !os.SameFile(info, p.info) {
+		r.page.CompareAndSwap(p, nil)
+	}
 }
 
 func (r *vmclockReader) close() { r.page.Store(nil) }
