@@ -169,6 +169,30 @@ func TestVanishedFile(t *testing.T) {
 	}
 }
 
+// A reader without a path of its own goes over to version 2's when that one
+// becomes usable, and not before: version 1's file stays behind in an upgrade.
+func TestUpgradeOfTheDaemon(t *testing.T) {
+	dir := t.TempDir()
+	v2, v1 := filepath.Join(dir, "shm0"), filepath.Join(dir, "shm")
+	old := mustCreate(t, v1)
+	mustUpdate(t, old, record(2))
+	r := mustOpen(t, v1, &Options{FollowEvery: -1})
+	r.paths = []string{v2, v1}
+	var c ClockErrorBound
+	check := func(what string, n int64) {
+		t.Helper()
+		r.follow()
+		if err := r.Snapshot(&c); err != nil || c.BoundNsec != record(n).BoundNsec {
+			t.Fatalf("%s: %+v, %v", what, c, err)
+		}
+	}
+	check("no second file", 2)
+	w := mustCreate(t, v2)
+	check("a second file without a record", 2)
+	mustUpdate(t, w, record(4))
+	check("a second file", 4)
+}
+
 func TestLazyReaderWaitsForTheFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "run", "shm")
 	if _, err := Open(path, nil); !errors.Is(err, fs.ErrNotExist) || !errors.Is(err, ErrSyscall) {

@@ -60,7 +60,8 @@ type Reader struct {
 }
 
 // Open maps the segment at path, or with an empty path the first that exists
-// of DefaultPath and DefaultPathV1, and the VMClock page if the segment's
+// of DefaultPath and DefaultPathV1 (and changes to DefaultPath when a daemon of
+// version 2 follows one of version 1), and the VMClock page if the segment's
 // record asks for it. nil options are the defaults.
 //
 // Errors: ErrSyscall (a missing file is also fs.ErrNotExist),
@@ -175,12 +176,23 @@ func (r *Reader) reopen(old *segment) (*segment, error) {
 }
 
 // follow looks whether the path still names the mapped file, at its length,
-// and whether VMClock's still names the page that is mapped.
+// whether a path that comes first names a segment by now, and whether
+// VMClock's still names the page that is mapped.
 func (r *Reader) follow() {
 	r.vmclock.follow()
-	if s := r.cur.Load(); s != nil && !s.current() {
+	if s := r.cur.Load(); s != nil && (!s.current() || r.preferred(s)) {
 		r.reopen(s) // an error is met again, and returned, by the next read
 	}
+}
+
+// preferred reports whether there is a better segment than s, which a daemon
+// of version 1 left behind: the one of a daemon of version 2.
+func (r *Reader) preferred(s *segment) bool {
+	if s.path == r.paths[0] {
+		return false
+	}
+	_, err := openSegment(r.paths[0], r.allowV3, r.unguarded)
+	return err == nil
 }
 
 // current reports whether the segment's path still names its file, which is
