@@ -91,6 +91,52 @@ func TestClockWatch(t *testing.T) {
 	}
 }
 
+// behindLine runs f behind each line.
+type behindLine struct {
+	untilLines
+	f func()
+}
+
+func (b *behindLine) Write(p []byte) (int, error) {
+	n, err := b.untilLines.Write(p)
+	b.f()
+	return n, err
+}
+
+// A daemon that died inside an update leaves an odd generation: the bound of
+// its last record goes on, with its age.
+func TestClockWatchInsideAnUpdate(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "shm")
+	w, err := shmread.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = w.Update(&shmread.ClockErrorBound{VoidAfter: shmread.Timespec{Sec: 1 << 31}, BoundNsec: 5000, Status: shmread.Synchronized})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+	ctx, end := context.WithCancel(context.Background())
+	out := &behindLine{untilLines{left: 3, end: end}, func() {
+		f, err := os.OpenFile(path, os.O_WRONLY, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		if _, err := f.WriteAt([]byte{3}, 14); err != nil {
+			t.Fatal(err)
+		}
+	}}
+	if err := watchClock(ctx, out, path, clockOptions{every: time.Millisecond}); err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(out.String()) {
+		if !strings.Contains(line, "width 10µs  age ") {
+			t.Errorf("line %q", line)
+		}
+	}
+}
+
 func TestClockWatchWaitsForTheSegment(t *testing.T) {
 	ctx, end := context.WithCancel(context.Background())
 	out := &untilLines{left: 2, end: end}

@@ -3,6 +3,7 @@ package command
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -30,8 +31,9 @@ func watchClock(ctx context.Context, out io.Writer, path string, o clockOptions)
 	defer r.Close()
 	ticker := time.NewTicker(o.every)
 	defer ticker.Stop()
+	var last shmread.ClockErrorBound
 	for {
-		if err := printSight(out, r, o.json); err != nil {
+		if err := printSight(out, r, &last, o.json); err != nil {
 			return err
 		}
 		select {
@@ -42,8 +44,8 @@ func watchClock(ctx context.Context, out io.Writer, path string, o clockOptions)
 	}
 }
 
-func printSight(out io.Writer, r *shmread.Reader, asJSON bool) error {
-	sight, err := lookAtClock(r)
+func printSight(out io.Writer, r *shmread.Reader, last *shmread.ClockErrorBound, asJSON bool) error {
+	sight, err := lookAtClock(r, last)
 	switch {
 	case err != nil && asJSON:
 		return json.NewEncoder(out).Encode(clockError{Schema: schema, Code: clockCode(err), Error: err.Error()})
@@ -58,20 +60,22 @@ func printSight(out io.Writer, r *shmread.Reader, asJSON bool) error {
 	return err
 }
 
-func lookAtClock(r *shmread.Reader) (clockSight, error) {
+// lookAtClock reads the bound, and the record into last for its age. While a
+// writer is inside an update the bound is that of the last record, and so is
+// the age.
+func lookAtClock(r *shmread.Reader, last *shmread.ClockErrorBound) (clockSight, error) {
 	b, err := r.Now()
 	if err != nil {
 		return clockSight{}, err
 	}
-	var c shmread.ClockErrorBound
-	if err := r.Snapshot(&c); err != nil {
+	if err := r.Snapshot(last); err != nil && (last.Version == 0 || !errors.Is(err, shmread.ErrNotInitialized)) {
 		return clockSight{}, err
 	}
 	now, err := shmread.CoarseNow()
 	if err != nil {
 		return clockSight{}, err
 	}
-	age := time.Duration(now.Sec-c.AsOf.Sec)*time.Second + time.Duration(now.Nsec-c.AsOf.Nsec)
+	age := time.Duration(now.Sec-last.AsOf.Sec)*time.Second + time.Duration(now.Nsec-last.AsOf.Nsec)
 	return clockSight{
 		Schema:   schema,
 		Earliest: b.Earliest.UTC().Format(time.RFC3339Nano),
