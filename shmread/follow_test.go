@@ -146,6 +146,43 @@ func TestTruncatedFileIsRefused(t *testing.T) {
 	}
 }
 
+// A file that grows while it is looked at is being rebuilt, one that is too
+// short and stays so is malformed.
+func TestHeaderOfAFileThatIsRebuilt(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "shm")
+	w := mustCreate(t, path)
+	mustUpdate(t, w, record(0))
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var b [headerSize]byte
+	if _, err := f.ReadAt(b[:], 0); err != nil {
+		t.Fatal(err)
+	}
+	whole, err := f.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(path, 40); err != nil {
+		t.Fatal(err)
+	}
+	cut, err := f.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := parseHeader(b[:]).checkIn(f, cut, false); !errors.Is(err, ErrMalformed) {
+		t.Errorf("40 bytes: %v, want ErrMalformed", err)
+	}
+	if err := os.Truncate(path, whole.Size()); err != nil {
+		t.Fatal(err)
+	}
+	if err := parseHeader(b[:]).checkIn(f, cut, false); !errors.Is(err, ErrNotInitialized) {
+		t.Errorf("40 bytes, then whole: %v, want ErrNotInitialized", err)
+	}
+}
+
 // A reader lets go of a file that vanished only for another one: the record of
 // a daemon that stopped ages by itself.
 func TestVanishedFile(t *testing.T) {

@@ -50,7 +50,7 @@ func openSegment(path string, allowV3, unguarded bool) (*segment, error) {
 		return nil, fmt.Errorf("%w: %w", ErrSyscall, err)
 	}
 	h := parseHeader(b[:])
-	if err := h.check(info.Size(), allowV3); err != nil {
+	if err := h.checkIn(f, info, allowV3); err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
 	view, err := mapPage(f, unguarded)
@@ -61,6 +61,19 @@ func openSegment(path string, allowV3, unguarded bool) (*segment, error) {
 	s.path, s.info = path, info
 	runtime.AddCleanup(s, func(v *mapping.View) { v.Close() }, view)
 	return s, nil
+}
+
+// checkIn checks a header that was read behind info. A daemon that rebuilds its
+// file in between makes a whole header of a file that was empty: that is not
+// malformed, and Now goes on with its last record.
+func (h header) checkIn(f *os.File, info os.FileInfo, allowV3 bool) error {
+	err := h.check(info.Size(), allowV3)
+	if errors.Is(err, ErrMalformed) {
+		if again, statErr := f.Stat(); statErr == nil && again.Size() != info.Size() {
+			return fmt.Errorf("%w: the file is being rebuilt", ErrNotInitialized)
+		}
+	}
+	return err
 }
 
 // openAtOnce opens the file at path to be read. Should it be a pipe, nobody
