@@ -83,8 +83,9 @@ func (b *Bound) around(real time.Time, half int64) {
 	b.Latest = time.Unix(sec+halfSec, nsec+halfNsec)
 }
 
-// drift is how much the bound has grown in age nanoseconds, rounded up; the
-// original rounds down. So a bound is 1 ns wider at most, never too narrow.
+// drift is how much the bound has grown in age nanoseconds, rounded up: never
+// too narrow. The original rounds down, in float64, so a bound is 1 ns wider
+// than its at most, or 2 where its product has fallen below a whole number.
 // The quotient fits because the drift is less than the age.
 func (c *ClockErrorBound) drift(age int64) int64 {
 	hi, lo := bits.Mul64(uint64(age), uint64(c.MaxDriftPPB))

@@ -51,12 +51,13 @@
 //
 // # Differences from the original
 //
-// Open and Now refuse what the original, at version 2.0.2, reads without an
-// error: a file shorter than its segment size; a negative bound; nanoseconds,
-// a status or a flag out of range; an as_of 136 years from boot; a first record
-// that is just being written (the original returns zeros). Drift is rounded
-// up. A VMClock page whose sequence is 0 is read. A missing file is
-// fs.ErrNotExist. Version 1 is read where its size is 72. Docs: docs/clock.md.
+// Open, Snapshot and Now refuse what the original, at version 2.0.2, reads
+// without an error: a file shorter than its segment or VMClock page; a negative
+// bound; nanoseconds, a status or a flag out of range; an as_of 136 years from
+// boot. Snapshot refuses a record that stays half written, where the original
+// returns its last copy, or zeros if it has none. Drift is rounded up. A VMClock
+// page whose sequence is 0 is read. A missing file is fs.ErrNotExist. Version 1
+// is read where its size is 72. Docs: docs/clock.md.
 //
 // What this package does not do: discipline a clock, or judge a daemon.
 package shmread
