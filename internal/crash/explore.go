@@ -100,24 +100,27 @@ func (x *explorer) bad() (n int64) {
 // explore runs a on fsys, and from every crash point of it, on workers
 // goroutines, all that can follow.
 func (x *explorer) explore(name string, fsys *memfs.FS, l *ledger, a act, workers int) error {
-	type job struct {
-		fs *memfs.FS
-		l  *ledger
-		t  *trail
-		p  crashPoint
-	}
-	jobs := make(chan job)
+	return spread(workers, func(give func(job func())) error {
+		return x.run(fsys, l, a, &trail{text: name}, func(m *memfs.FS, l *ledger, t *trail, p crashPoint) {
+			m, l = m.Clone(), l.clone()
+			give(func() { x.follow(m, l, t, 0, p) })
+		})
+	})
+}
+
+// spread does on workers goroutines what feed gives them, and returns feed's
+// error when all of it is done.
+func spread(workers int, feed func(give func(job func())) error) error {
+	jobs := make(chan func())
 	var wg sync.WaitGroup
 	for range workers {
 		wg.Go(func() {
-			for j := range jobs {
-				x.follow(j.fs, j.l, j.t, 0, j.p)
+			for job := range jobs {
+				job()
 			}
 		})
 	}
-	err := x.run(fsys, l, a, &trail{text: name}, func(fs *memfs.FS, l *ledger, t *trail, p crashPoint) {
-		jobs <- job{fs.Clone(), l.clone(), t, p}
-	})
+	err := feed(func(job func()) { jobs <- job })
 	close(jobs)
 	wg.Wait()
 	return err
@@ -137,17 +140,15 @@ type crashPoint struct {
 // every sync, which may also fail.
 func (x *explorer) run(fsys *memfs.FS, l *ledger, a act, up *trail, visit func(*memfs.FS, *ledger, *trail, crashPoint)) error {
 	var log []string
-	at := func(p crashPoint, what string) {
-		upto := log[:len(log):len(log)]
-		visit(fsys, l, &trail{up: up, text: fmt.Sprintf("%s %d (%s)", what, len(log), last(log)), log: &upto}, p)
+	at := func(p crashPoint, what string, more ...string) {
+		log := append(log[:len(log):len(log)], more...) // of its own, if there is more
+		visit(fsys, l, &trail{up: up, text: fmt.Sprintf("%s %d (%s)", what, len(log), last(log)), log: &log}, p)
 	}
 	via := func(s *step, do func() error) error {
 		switch s.Kind {
 		case vfs.Sync:
 			at(crashPoint{full: true}, "after operation")
-			log = append(log, s.String()+" fails")
-			at(crashPoint{sync: s.path}, "after operation")
-			log = log[:len(log)-1]
+			at(crashPoint{sync: s.path}, "after operation", s.String()+" fails")
 		case vfs.SyncDir:
 			at(crashPoint{full: true}, "after operation")
 		}
