@@ -21,7 +21,8 @@ func TestImportFromEveryKillOfVere(t *testing.T) {
 	// expects; against garbage there it has no defence, nor have we.
 	x := &explorer{proto: p, budgets: []budget{{16, 8}, {8, 4}}, seed: 1, again: goesOn(p), enoughBad: 3, clean: true}
 	m, l := prepared(t, seed, veresHistory[0])
-	points, every := 0, 24
+	// A sample of the kills in every run, each of them in the long one.
+	points, every := 0, 6
 	if os.Getenv(statesVariable) != "" {
 		every = 1
 	}
@@ -39,11 +40,20 @@ func TestImportFromEveryKillOfVere(t *testing.T) {
 			}}, l)
 		}
 	}
-	err := watch.run(m, l, durableNames(takes(seed, veresHistory[1:]...)), &trail{text: "vere"}, func(m *memfs.FS, l *ledger, tr *trail, c crashPoint) {
-		points++
-		if c.sync == "" && points%every == 0 {
-			x.restart(m.Clone(), l, &trail{up: tr, text: "kill, import"}, 0, 0)
-		}
+	logged := began
+	err := spread(2, func(give func(job func())) error {
+		return watch.run(m, l, durableNames(takes(seed, veresHistory[1:]...)), &trail{text: "vere"}, func(m *memfs.FS, l *ledger, tr *trail, c crashPoint) {
+			points++
+			if c.sync != "" || points%every != 0 {
+				return
+			}
+			if time.Since(logged) > 10*time.Second {
+				t.Logf("kill %d: %d states tried, %d distinct", points, x.tried.Load(), x.distinct.Load())
+				logged = time.Now()
+			}
+			m, l = m.Clone(), l.clone()
+			give(func() { x.restart(m, l, &trail{up: tr, text: "kill, import"}, 0, 0) })
+		})
 	})
 	if err != nil {
 		t.Fatal(err)
