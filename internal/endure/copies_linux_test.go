@@ -34,7 +34,7 @@ func TestBackupsBesideCheckpoints(t *testing.T) {
 	if os.Getenv("LOOM_SOAK") != "" {
 		checkpoints = 10000
 	}
-	s := schedule{variable("LOOM_KILL_SEED", 7)}
+	s := schedule{variable(t, "LOOM_KILL_SEED", 7)}
 	top := t.TempDir()
 	dir := filepath.Join(top, "store")
 	l, err := loom.Open(dir, &loom.Options{Size: arena})

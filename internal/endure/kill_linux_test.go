@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -23,11 +24,17 @@ import (
 // batchCycles is how many cycles have a seed and a directory of their own.
 const batchCycles = 100
 
-// variable reads a number from the environment.
-func variable(name string, otherwise uint64) uint64 {
-	n, err := strconv.ParseUint(os.Getenv(name), 10, 64)
-	if err != nil {
+// variable reads a number from the environment. What is none ends the test: it
+// must not pass for the run that was asked for.
+func variable(t *testing.T, name string, otherwise uint64) uint64 {
+	t.Helper()
+	text := os.Getenv(name)
+	if text == "" {
 		return otherwise
+	}
+	n, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		t.Fatalf("%s: %v", name, err)
 	}
 	return n
 }
@@ -57,8 +64,8 @@ func TestKill(t *testing.T) {
 	case testing.Short():
 		few = 200
 	}
-	cycles := variable("LOOM_KILL_CYCLES", few)
-	seed, first := variable("LOOM_KILL_SEED", uint64(time.Now().UnixNano())), variable("LOOM_KILL_FROM", 0)
+	cycles := variable(t, "LOOM_KILL_CYCLES", few)
+	seed, first := variable(t, "LOOM_KILL_SEED", uint64(time.Now().UnixNano())), variable(t, "LOOM_KILL_FROM", 0)
 	batches := (cycles + batchCycles - 1) / batchCycles
 	var c counts
 	began, told := time.Now(), time.Now()
@@ -84,6 +91,18 @@ func TestKill(t *testing.T) {
 		}
 	}
 	report(batches)
+}
+
+// A number that can not be read does not become the few cycles of every run, nor
+// another seed.
+func TestKillReadsItsNumbers(t *testing.T) {
+	for _, name := range []string{"LOOM_KILL_CYCLES", "LOOM_KILL_SEED", "LOOM_KILL_FROM"} {
+		c := exec.Command("/proc/self/exe", "-test.run=^TestKill$", "-test.short")
+		c.Env = append(os.Environ(), name+"=1e6")
+		if out, err := c.CombinedOutput(); err == nil || !strings.Contains(string(out), name) {
+			t.Errorf("%s=1e6: %v\n%s", name, err, out)
+		}
+	}
 }
 
 // history is what is known of one store.

@@ -92,9 +92,12 @@ func TestEveryErrorOfEveryCall(t *testing.T) {
 // seed is LOOM_INJECT_SEED, or new.
 func seed(t *testing.T) uint64 {
 	t.Helper()
-	s, err := strconv.ParseUint(os.Getenv("LOOM_INJECT_SEED"), 10, 64)
-	if err != nil {
-		s = uint64(time.Now().UnixNano())
+	s := uint64(time.Now().UnixNano())
+	if text := os.Getenv("LOOM_INJECT_SEED"); text != "" {
+		var err error
+		if s, err = strconv.ParseUint(text, 10, 64); err != nil {
+			t.Fatalf("LOOM_INJECT_SEED: %v", err)
+		}
 	}
 	t.Logf("seed %d", s)
 	return s
