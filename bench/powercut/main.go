@@ -66,7 +66,11 @@ func run(args []string, in io.Reader, out io.Writer) int {
 	only := flags.String("stores", "", "with -peers: only these, separated by commas")
 	on := flags.String("fs", "", "file systems, separated by commas; default all")
 	if err := flags.Parse(args); err != nil {
-		return 64
+		return usage
+	}
+	if err := c.validate(*on, *only); err != nil {
+		fmt.Fprintln(os.Stderr, "powercut:", err)
+		return usage
 	}
 	if why := unable(); why != "" {
 		fmt.Fprintf(out, "powercut: not run: %s\n", why)
@@ -89,6 +93,38 @@ func run(args []string, in io.Reader, out io.Writer) int {
 		return 1
 	}
 	return 0
+}
+
+// usage is the exit code of a command line that can not be.
+const usage = 64
+
+// validate refuses what would try nothing, and look like a run without a
+// violation.
+func (c *campaign) validate(on, only string) error {
+	if c.states < 1 || c.each < 1 {
+		return fmt.Errorf("-states %d, -each %d: there must be one at least", c.states, c.each)
+	}
+	var filesystemNames, storeNames []string
+	for _, f := range filesystems() {
+		filesystemNames = append(filesystemNames, f.name)
+	}
+	for _, d := range drivers() {
+		storeNames = append(storeNames, d.name)
+	}
+	return errors.Join(known("-fs", on, filesystemNames), known("-stores", only, storeNames))
+}
+
+// known refuses names that are not among all.
+func known(flag, names string, all []string) error {
+	if names == "" {
+		return nil
+	}
+	for name := range strings.SplitSeq(names, ",") {
+		if !slices.Contains(all, name) {
+			return fmt.Errorf("%s: there is no %q, only %s", flag, name, strings.Join(all, ", "))
+		}
+	}
+	return nil
 }
 
 // unable says what is missing here, "" if nothing is.

@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
+	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -117,6 +119,66 @@ func TestCloseOnExec(t *testing.T) {
 	closeOnExec(f.Name())
 	if flags, err := unix.FcntlInt(f.Fd(), unix.F_GETFD, 0); err != nil || flags&unix.FD_CLOEXEC == 0 {
 		t.Errorf("flags %#x, %v", flags, err)
+	}
+}
+
+// A command line by which nothing would be tried is refused, and does not look
+// like a run without a violation.
+func TestNothingToTry(t *testing.T) {
+	for _, line := range []string{"-states 0", "-each 0", "-each -1", "-fs ext5", "-fs ext4,xsf", "-peers -stores bolt"} {
+		var out bytes.Buffer
+		if code := run(strings.Fields(line), nil, &out); code != usage {
+			t.Errorf("%s: exit code %d, %s", line, code, &out)
+		}
+	}
+	c := &campaign{states: 1, each: 1}
+	if err := c.validate("ext4,btrfs", "loom,bbolt"); err != nil {
+		t.Error(err)
+	}
+}
+
+// There are no fewer states than asked for.
+func TestShare(t *testing.T) {
+	for states, want := range map[int]int{1: 1, 1998: 333, 2000: 334} {
+		if got := (&campaign{states: states}).share(6); got != want {
+			t.Errorf("%d states: %d for each of six, want %d", states, got, want)
+		}
+	}
+}
+
+// What was counted is not lost with a run that dies while it writes: the file
+// is replaced, not written over.
+func TestProgress(t *testing.T) {
+	c := &campaign{seed: 3, progress: filepath.Join(t.TempDir(), "progress")}
+	f, d := filesystem{name: "fs"}, driver{name: "store"}
+	enter := func() {
+		t.Helper()
+		if err := errors.Join(c.load(), c.enter(c.at(f, d), plainCut, tally{whole: 2}, time.Second)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	enter()
+	before, err := os.Open(c.progress)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer before.Close()
+	held, err := io.ReadAll(before)
+	if err != nil {
+		t.Fatal(err)
+	}
+	enter()
+	if _, err := before.Seek(0, io.SeekStart); err != nil {
+		t.Fatal(err)
+	}
+	if still, err := io.ReadAll(before); err != nil || !bytes.Equal(still, held) {
+		t.Errorf("%v, the old file now holds %s", err, still)
+	}
+	if err := c.load(); err != nil {
+		t.Fatal(err)
+	}
+	if p := c.at(f, d); p.Next != 5 || p.total() != (tally{whole: 4}) || p.Seconds != 2 {
+		t.Errorf("goes on from %+v", p)
 	}
 }
 

@@ -83,7 +83,8 @@ func (c *campaign) at(f filesystem, d driver) *progress {
 	return c.done[name]
 }
 
-// enter adds what a recording came to, and saves the progress.
+// enter adds what a recording came to, and saves the progress: a run that is
+// killed meanwhile leaves the old file or the new one.
 func (c *campaign) enter(p *progress, s scene, t tally, took time.Duration) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -95,10 +96,17 @@ func (c *campaign) enter(p *progress, s scene, t tally, took time.Duration) erro
 	}
 	b, err := json.Marshal(c.done)
 	if err == nil {
-		err = os.WriteFile(c.progress, b, 0o644)
+		err = os.WriteFile(c.progress+".new", b, 0o644)
+	}
+	if err == nil {
+		err = os.Rename(c.progress+".new", c.progress)
 	}
 	return err
 }
+
+// share is how many states each pair of a file system and a store must have, so
+// that there are no fewer than asked for.
+func (c *campaign) share(pairs int) int { return (c.states + pairs - 1) / pairs }
 
 // survey tries stores on file systems, every file system at its own pace,
 // until each pair has its share of the states.
@@ -109,7 +117,7 @@ func (c *campaign) survey(ctx context.Context, list []filesystem, stores []drive
 		wg.Go(func() {
 			errs[i] = c.on(f, func(r *rig, k *checker) error {
 				for _, d := range stores {
-					if err := c.pair(ctx, r, k, d, c.states/len(list)/len(stores)); err != nil {
+					if err := c.pair(ctx, r, k, d, c.share(len(list)*len(stores))); err != nil {
 						return fmt.Errorf("%s on %s: %w", d.name, f.name, err)
 					}
 				}
