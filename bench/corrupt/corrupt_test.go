@@ -81,3 +81,29 @@ func TestDamageDiffers(t *testing.T) {
 		}
 	}
 }
+
+// What is wrong with our own store fails the run, what is wrong with another's
+// is a figure.
+func TestViolation(t *testing.T) {
+	for _, c := range []struct {
+		kind string
+		t    tally
+		want bool
+	}{
+		{"loom", tally{exact: 1, refused: 2, named: 3, checked: 4}, false},
+		{"loom", tally{silent: 1}, true},
+		{"loom", tally{older: 1}, true},
+		{"loom", tally{crashed: 1}, true},
+		{scrubKind.Name, tally{silent: 1}, true},
+		{loomFull, tally{exact: 1, refused: 2, named: 3}, false},
+		{loomFull, tally{checked: 1}, true},
+		{"bbolt", tally{silent: 1}, false},
+	} {
+		if err := c.t.violation(c.kind); (err != nil) != c.want {
+			t.Errorf("%s, %+v: %v", c.kind, c.t, err)
+		}
+	}
+	if run(1, 1, t.TempDir(), "nobody's", false) == nil {
+		t.Error("a kind that there is not was damaged")
+	}
+}

@@ -12,11 +12,13 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"loomstore/bench/peer"
@@ -67,6 +69,10 @@ func run(flips int, seed uint64, dir, only string, verbose bool) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
+	if only != "" && !slices.ContainsFunc(kinds(), func(k peer.Kind) bool { return k.Name == only }) {
+		return fmt.Errorf("there is no kind %q", only)
+	}
+	var violations []error
 	fmt.Printf("%d flips, seed %d\n\n%s", flips, seed, head)
 	for _, k := range kinds() {
 		if only != "" && k.Name != only {
@@ -83,10 +89,11 @@ func run(flips int, seed uint64, dir, only string, verbose bool) error {
 				left = "killed"
 			}
 			fmt.Printf("| %s | %s |%v\n", k.Name, left, t)
+			violations = append(violations, t.violation(k.Name))
 			fmt.Fprintf(os.Stderr, "%s, %s: %.0f s\n", k.Name, left, time.Since(began).Seconds())
 		}
 	}
-	return nil
+	return errors.Join(violations...)
 }
 
 func damageAll(k peer.Kind, dir string, closed bool, flips int, rng *rand.Rand, verbose bool) (*tally, error) {

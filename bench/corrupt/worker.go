@@ -132,6 +132,17 @@ func (t *tally) count(v verdict) {
 	}
 }
 
+// violation is what a store of ours may never do (R6), nil for the others'.
+func (t *tally) violation(kind string) error {
+	switch {
+	case kind != "loom" && kind != loomFull && kind != scrubKind.Name:
+		return nil
+	case t.crashed+t.older+t.silent > 0, kind == loomFull && t.checked > 0:
+		return fmt.Errorf("%s broke its promise:%v", kind, t)
+	}
+	return nil
+}
+
 const head = "| store | left | damaged | exact | refused by Open | named when read | crashed | wrong, found by its own check | older or empty, silently | wrong, silently |\n|---|---|---|---|---|---|---|---|---|---|\n"
 
 func (t *tally) String() string {
