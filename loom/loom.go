@@ -11,6 +11,7 @@ import (
 	"loomstore/fault"
 	"loomstore/image"
 	"loomstore/internal/mapping"
+	"loomstore/internal/vfs"
 )
 
 // Loom is an open store with its arena.
@@ -78,6 +79,11 @@ func OpenContext(ctx context.Context, dir string, options *Options) (_ *Loom, er
 	}
 	if l.store, l.report, err = image.Open(ctx, dir, l.o.imageOptions()); err != nil {
 		return nil, fmt.Errorf("loom: open %w", err)
+	}
+	if l.o.FS == nil && l.o.Logger != nil {
+		if hazard := vfs.Hazard(l.store.Dir()); hazard != "" {
+			l.o.Logger.Warn("file system", "dir", l.store.Dir(), "hazard", hazard)
+		}
 	}
 	l.app = l.store.State().App
 	if err := l.mapArena(ctx); err != nil {

@@ -83,7 +83,8 @@ type Options struct {
 	// Memory is still mapped from the image, and read, by this process. What is
 	// guaranteed is the same without it. Close the Loom before the daemon.
 	IO IO
-	// Logger hears of what recovery found; nil is silent.
+	// Logger hears of what recovery found, and of a file system that is known
+	// to lose what it has synced; nil is silent.
 	Logger *slog.Logger
 	// Events is told of every checkpoint's progress. It is called from the
 	// goroutine that does the work, which waits for it: return soon, and do

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"loomstore/image"
+	"loomstore/internal/vfs"
 	"loomstore/patch"
 )
 
@@ -29,13 +30,14 @@ type infoDocument struct {
 	AppRecord    string           `json:"app_record"`
 	Clean        bool             `json:"clean"`
 	Files        map[string]int64 `json:"files"`
+	Hazard       string           `json:"hazard,omitempty"`
 	Plan         recovery         `json:"plan"`
 }
 
 func newInfoDocument(i *image.Info) infoDocument {
 	d := infoDocument{Schema: schema, Dir: i.Dir, Layout: string(i.Layout), Epoch: i.State.Epoch, Applied: i.Applied, Pages: i.State.Pages,
 		PageSize: patch.Standard.PageSize, LowWatermark: i.State.Low, AppRecord: hex.EncodeToString(i.State.App), Clean: i.Clean,
-		Files: i.Lengths, Plan: newRecovery(i.Plan)}
+		Files: i.Lengths, Hazard: vfs.Hazard(i.Dir), Plan: newRecovery(i.Plan)}
 	if i.State.Store != (patch.UUID{}) {
 		store, digest := i.State.Store.String(), i.State.Digest.String()
 		d.Store, d.Digest = &store, &digest
@@ -106,6 +108,9 @@ func printInfo(w io.Writer, i *image.Info) error {
 	}
 	for _, name := range slices.Sorted(maps.Keys(i.Lengths)) {
 		add(name, "%d bytes", i.Lengths[name])
+	}
+	if hazard := vfs.Hazard(i.Dir); hazard != "" {
+		add("hazard", "%s", hazard)
 	}
 	add("on open", "%s", describe(i.Plan))
 	for _, l := range lines {
