@@ -46,19 +46,19 @@ func stubborn(p protocol, changes ...change) act {
 
 // failing explores the power cuts of a process that lives on after its nth
 // operation of a kind has failed with EIO. more is false behind the last.
-func failing(x *explorer, m *memfs.FS, l *ledger, changes []change, n int, kind vfs.Kind) (more bool, err error) {
+func failing(x *explorer, m *memfs.FS, l *ledger, changes []change, n int, kind vfs.Kind, workers int) (more bool, err error) {
 	nth := &errorfs.Nth{N: n, Fault: errorfs.Fault{Err: syscall.EIO, Partial: n%2 == 1}, Match: func(op errorfs.Op) bool { return op.Kind == kind }}
 	a := func(fsys vfs.FS, l *ledger) error { return stubborn(x.proto, changes...)(errorfs.New(fsys, nth), l) }
-	err = x.explore(fmt.Sprintf("%s %d fails", kind, n), m.Clone(), l.clone(), a, 2)
+	err = x.explore(fmt.Sprintf("%s %d fails", kind, n), m.Clone(), l.clone(), a, workers)
 	return nth.Injected() > 0, err
 }
 
 // everyError is failing for every operation that changes something, until
 // there is a violation.
-func everyError(x *explorer, m *memfs.FS, l *ledger, changes []change) error {
+func everyError(x *explorer, m *memfs.FS, l *ledger, changes []change, workers int) error {
 	for _, kind := range []vfs.Kind{vfs.Sync, vfs.Write, vfs.Truncate, vfs.Allocate, vfs.Renew} {
 		for n := 0; !x.failed(); n++ {
-			more, err := failing(x, m, l, changes, n, kind)
+			more, err := failing(x, m, l, changes, n, kind, workers)
 			if err != nil {
 				return err
 			}
