@@ -45,12 +45,14 @@ cross:
 unit:
 	CGO_ENABLED=0 $(GO) test -timeout 20m ./...
 
-# Not the crash explorer: it has one goroutine, and millions of steps. Nor what
-# only starts other programs. The second line is the engine with its arena on
-# the Go heap, where the race detector sees it.
+# Of the crash explorer, which has millions of steps, only what its two
+# goroutines do with each other; nothing of what only starts other programs. The
+# last line is the engine with its arena on the Go heap, where the race detector
+# sees it.
 race:
 ifdef CC_FOUND
 	CGO_ENABLED=1 $(GO) test -race -short -timeout 20m $$($(GO) list ./... | grep -v -e internal/crash -e internal/inject)
+	CGO_ENABLED=1 $(GO) test -race -run 'Trail|VeresWindows' ./internal/crash
 	CGO_ENABLED=1 $(GO) test -race -tags loomheap -run '$(HEAPTESTS)' ./loom
 else
 	@echo "race: not run, there is no C compiler"
