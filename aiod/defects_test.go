@@ -152,6 +152,8 @@ func TestBadRequests(t *testing.T) {
 			}
 		}, errnoENAMETOOLONG},
 		{"negative length", func() { c.open(0, 1024, 1, name); c.x.request(64, OpFtrunc, 1024, ^uint64(0), 0, 0) }, errnoEINVAL},
+		{"getcwd without room", func() { c.x.request(64, OpGetcwd, 1, 0, 0, 0); copy(mem[64+offPath:], "/\x00") }, errnoERANGE},
+		{"getcwd of no bytes", func() { c.x.request(64, OpGetcwd, 0, 0, 0, 0); copy(mem[64+offPath:], "/\x00") }, errnoEINVAL},
 		{"stat without room", func() { c.x.request(64, OpStat, 100, 0, 0, 0); copy(mem[64+offPath:], "/\x00") }, errnoERANGE},
 	} {
 		clear(mem[64:1024])

@@ -106,7 +106,10 @@ func (x *executor) do(r *Request) error {
 		if err != nil {
 			return err
 		}
-		if uint64(len(dir)) >= r.Size {
+		switch { // as getcwd(3) tells them apart
+		case r.Size == 0:
+			return unix.EINVAL
+		case uint64(len(dir)) >= r.Size:
 			return unix.ERANGE
 		}
 		copy(mem[r.Off+offPath:], dir+"\x00")

@@ -121,14 +121,13 @@ func workingDir(name string) (string, error) {
 	return pathOf(fd)
 }
 
-// pathOf returns the path of an open directory; ENOENT if it was removed.
+// pathOf returns the path of an open directory; ENOENT if it was removed,
+// EACCES if it may not be entered, which only a name in it makes the kernel
+// check.
 func pathOf(fd int) (string, error) {
 	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
+	if err := unix.Fstatat(fd, ".", &st, 0); err != nil {
 		return "", err
-	}
-	if st.Mode&modeType != modeDir {
-		return "", unix.ENOTDIR
 	}
 	if st.Nlink == 0 {
 		return "", unix.ENOENT
