@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -89,6 +90,41 @@ func TestGenerations(t *testing.T) {
 	}
 	if n := len(x.files.files); n != 0 {
 		t.Errorf("%d handles left", n)
+	}
+}
+
+// TestDirectoryUnderUsedNumber: of two daemons one still has the directory that
+// a number stood for before. Asked for the new one it lists that, although a
+// directory's aiod_file says nothing but its path.
+func TestDirectoryUnderUsedNumber(t *testing.T) {
+	c := startRaw(t, 2)
+	list := map[string]bool{}
+	for i, name := range []string{"old", "new"} {
+		dir := filepath.Join(t.TempDir(), name)
+		if err := os.MkdirAll(filepath.Join(dir, "in "+name), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		fh := uint64(1024 * (i + 1))
+		c.x.putFile(fh, 7, 0, dir)
+		c.x.request(0, OpOpendir, fh, 0, 0, 0)
+		if errno := c.ask(i, 0); errno != 0 {
+			t.Fatalf("opendir: %v", unix.Errno(errno))
+		}
+	}
+	mem := c.x.view.Bytes()
+	for {
+		c.x.request(0, OpReaddir, 2048, 0, 4096, direntSize)
+		if errno := c.ask(0, 0); errno != 0 {
+			t.Fatalf("readdir: %v", unix.Errno(errno))
+		}
+		if binary.LittleEndian.Uint64(mem[offLen:]) == 0 {
+			break
+		}
+		name, _, _ := strings.Cut(string(mem[4096+direntName:4096+direntSize]), "\x00")
+		list[name] = true
+	}
+	if list["in old"] || !list["in new"] {
+		t.Errorf("listed %v", list)
 	}
 }
 

@@ -142,10 +142,10 @@ func (x *executor) open(r *Request) error {
 	mem := x.view.Bytes()
 	ref := r.file(mem)
 	key := fileKey{r.Op == OpOpendir, ref.handle}
-	f, err := x.openPath(r, ref, int(ref.flags))
+	f, err := x.openPath(r, int(ref.flags))
 	if err == nil && !key.dir {
-		binary.LittleEndian.PutUint64(mem[r.FH+fileDev:], f.dev)
-		binary.LittleEndian.PutUint64(mem[r.FH+fileIno:], f.ino)
+		binary.LittleEndian.PutUint64(mem[r.FH+fileDev:], f.id.dev)
+		binary.LittleEndian.PutUint64(mem[r.FH+fileIno:], f.id.ino)
 	}
 	if full := x.files.opened(key, f); full != nil {
 		if f != nil {
@@ -156,12 +156,13 @@ func (x *executor) open(r *Request) error {
 	return err
 }
 
-func (x *executor) openPath(r *Request, ref fileRef, flags int) (*openFile, error) {
+func (x *executor) openPath(r *Request, flags int) (*openFile, error) {
 	path, err := r.cstring(x.view.Bytes(), r.FH+filePath)
 	if err != nil {
 		return nil, err
 	}
-	if r.Op == OpOpendir || r.Op == OpReaddir {
+	dir := r.Op == OpOpendir || r.Op == OpReaddir
+	if dir {
 		flags = unix.O_RDONLY | unix.O_DIRECTORY
 	}
 	fd, err := openAt(unix.AT_FDCWD, path, flags, r.Mode)
@@ -177,23 +178,36 @@ func (x *executor) openPath(r *Request, ref fileRef, flags int) (*openFile, erro
 		x.slow.Store(true)
 	}
 	f := newOpenFile(fd)
-	f.dev, f.ino = uint64(st.Dev), st.Ino
+	if dir {
+		f.id.path = path
+	} else {
+		f.id.dev, f.id.ino = uint64(st.Dev), st.Ino
+	}
 	return f, nil
 }
 
 // file finds the request's file. One that another daemon opened is opened here
 // by its path; it must still be the same file.
 func (x *executor) file(r *Request) (*openFile, error) {
-	ref := r.file(x.view.Bytes())
+	mem := x.view.Bytes()
+	ref := r.file(mem)
 	key := fileKey{r.Op == OpReaddir, ref.handle}
-	if f := x.files.find(key, ref.dev, ref.ino); f != nil {
+	id := identity{dev: ref.dev, ino: ref.ino}
+	if key.dir {
+		path, err := r.cstring(mem, r.FH+filePath)
+		if err != nil {
+			return nil, err
+		}
+		id = identity{path: path}
+	}
+	if f := x.files.find(key, id); f != nil {
 		return f, nil
 	}
-	f, err := x.openPath(r, ref, int(ref.flags)&^(unix.O_CREAT|unix.O_EXCL|unix.O_TRUNC))
+	f, err := x.openPath(r, int(ref.flags)&^(unix.O_CREAT|unix.O_EXCL|unix.O_TRUNC))
 	if err != nil {
 		return nil, err
 	}
-	if !key.dir && (f.dev != ref.dev || f.ino != ref.ino) {
+	if !key.dir && f.id != id {
 		f.release()
 		return nil, unix.ESTALE
 	}

@@ -11,14 +11,21 @@ import (
 // it: the descriptor is closed by the last of them, so that its number can not
 // come to mean another file in between.
 type openFile struct {
-	fd       int
-	dev, ino uint64
+	fd int
+	id identity
 
 	refs atomic.Int32 // users, plus one while it stands in a table
 
 	mu      sync.Mutex // of what follows
 	syncErr error
 	dir     *dirStream // of a directory that is being listed
+}
+
+// identity is what an aiod_file says of the file that it stands for: its
+// numbers, or for a directory, whose numbers no OPENDIR fills in, its path.
+type identity struct {
+	dev, ino uint64
+	path     string
 }
 
 func newOpenFile(fd int) *openFile {
@@ -75,13 +82,13 @@ func (g *generations) opened(k fileKey, f *openFile) error {
 }
 
 // find returns the newest file that the client can mean, or nil. It is the
-// caller's to release. A directory's aiod_file carries no identity.
-func (g *generations) find(k fileKey, dev, ino uint64) *openFile {
+// caller's to release.
+func (g *generations) find(k fileKey, id identity) *openFile {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	list := g.files[k]
 	for i := len(list) - 1; i >= 0; i-- {
-		if f := list[i]; f != nil && (k.dir || f.dev == dev && f.ino == ino) {
+		if f := list[i]; f != nil && f.id == id {
 			return f.acquire()
 		}
 	}
