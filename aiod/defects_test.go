@@ -128,6 +128,33 @@ func TestDirectoryUnderUsedNumber(t *testing.T) {
 	}
 }
 
+// TestUseBehindClose: a request that comes behind the CLOSE of its file opens
+// it again, by its path. That must not shift the CLOSEs to come: the next file
+// under the number is closed by its own.
+func TestUseBehindClose(t *testing.T) {
+	c := startRaw(t, 1)
+	dir := t.TempDir()
+	for i, name := range []string{"first", "second"} {
+		path := filepath.Join(dir, name)
+		c.open(0, 1024, 7, path)
+		c.x.request(0, OpClose, 1024, 0, 0, 0)
+		if errno := c.ask(0, 0); errno != 0 {
+			t.Fatalf("close: %v", unix.Errno(errno))
+		}
+		want := uint32(0)
+		if i == 1 {
+			want = errnoENOENT
+			if err := os.Remove(path); err != nil {
+				t.Fatal(err)
+			}
+		}
+		c.x.request(0, OpFsync, 1024, 0, 0, 0)
+		if errno := c.ask(0, 0); errno != want {
+			t.Errorf("%s file behind its CLOSE: %v, want %v", name, unix.Errno(errno), unix.Errno(want))
+		}
+	}
+}
+
 // TestCloseOfFreedFile: a CLOSE whose aiod_file was overwritten meanwhile is
 // answered, and harms nothing.
 func TestCloseOfFreedFile(t *testing.T) {

@@ -212,7 +212,7 @@ func (x *executor) file(r *Request) (*openFile, error) {
 		return nil, unix.ESTALE
 	}
 	f.acquire()
-	if err := x.files.opened(key, f); err != nil {
+	if err := x.files.reopened(key, f); err != nil {
 		f.release()
 		f.release()
 		return nil, err

@@ -1,6 +1,7 @@
 package aiod
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -13,6 +14,9 @@ import (
 type openFile struct {
 	fd int
 	id identity
+	// leftover: opened again for a request that came behind its CLOSE, so that
+	// no CLOSE is to come. Set before the file is in a table.
+	leftover bool
 
 	refs atomic.Int32 // users, plus one while it stands in a table
 
@@ -58,6 +62,10 @@ type fileKey struct {
 // maxGenerations bounds what a client can leave behind under one number.
 const maxGenerations = 64
 
+// maxKnown bounds the numbers that are remembered; libasync counts from 1 and
+// uses the lowest again.
+const maxKnown = 1 << 16
+
 // generations are the files opened under each handle number, oldest first.
 //
 // A libasync client uses a number again as soon as it has asked for the close,
@@ -68,12 +76,39 @@ const maxGenerations = 64
 type generations struct {
 	mu    sync.Mutex
 	files map[fileKey][]*openFile // nil: a failed OPEN
+	// known are the numbers that this daemon has opened something under, kept
+	// only where every OPEN comes here: whoever asks for a file under such a
+	// number that is not open asks behind its CLOSE.
+	known map[fileKey]struct{}
 }
 
-// opened starts a generation; f is nil for a failed OPEN.
+// opened starts the generation of an OPEN; f is nil for a failed one. What was
+// left behind under the number ends here, as in the original.
 func (g *generations) opened(k fileKey, f *openFile) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.files[k] = slices.DeleteFunc(g.files[k], func(old *openFile) bool {
+		if old == nil || !old.leftover {
+			return false
+		}
+		old.release()
+		return true
+	})
+	if g.known != nil && len(g.known) < maxKnown {
+		g.known[k] = struct{}{}
+	}
+	return g.add(k, f)
+}
+
+// reopened starts the generation of a file that was opened for a request on it.
+func (g *generations) reopened(k fileKey, f *openFile) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	_, f.leftover = g.known[k]
+	return g.add(k, f)
+}
+
+func (g *generations) add(k fileKey, f *openFile) error {
 	if len(g.files[k]) >= maxGenerations {
 		return unix.EMFILE
 	}

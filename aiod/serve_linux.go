@@ -56,6 +56,9 @@ func newServer(cfg *ServerConfig) (*server, error) {
 	s := &server{single: cfg.Single, requests: int(cfg.Requests), replies: int(cfg.Replies)}
 	s.abi, s.view, s.shmfd = cfg.ABI, view, int(cfg.SHM)
 	s.files.files = make(map[fileKey][]*openFile)
+	if cfg.Single {
+		s.files.known = make(map[fileKey]struct{})
+	}
 	if cfg.Trace != nil {
 		s.trace = func(format string, args ...any) { fmt.Fprintf(cfg.Trace, format, args...) }
 	}
