@@ -143,7 +143,7 @@ func (s *nativeServer) listing(h uint64, a *controlAnswer) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	buf := make([]byte, controlReplyMax-controlReply)
-	n, err := unix.Getdents(f.fd, buf)
-	a.payload = buf[:max(n, 0)]
+	n, err := getdents(f.fd, buf)
+	a.payload = buf[:n]
 	return err
 }

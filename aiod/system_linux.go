@@ -135,6 +135,16 @@ func pathOf(fd int) (string, error) {
 	return readlink(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", fd), pathMax)
 }
 
+// getdents reads records of an open directory, 0 bytes at its end. That one
+// removed meanwhile has ended is POSIX; the kernel says ENOENT.
+func getdents(fd int, buf []byte) (int, error) {
+	n, err := unix.Getdents(fd, buf)
+	if err == unix.ENOENT {
+		return 0, nil
+	}
+	return max(n, 0), err
+}
+
 // dirStream lists an open directory piece by piece.
 type dirStream struct {
 	buf  [8192]byte
@@ -144,7 +154,7 @@ type dirStream struct {
 // next returns the next entry, and false at the end.
 func (d *dirStream) next(fd int) (dirent, bool, error) {
 	if len(d.rest) == 0 {
-		n, err := unix.Getdents(fd, d.buf[:])
+		n, err := getdents(fd, d.buf[:])
 		if err != nil || n == 0 {
 			return dirent{}, false, err
 		}

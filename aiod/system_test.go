@@ -3,6 +3,7 @@
 package aiod
 
 import (
+	"encoding/binary"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -46,5 +47,28 @@ func TestWorkingDirAccess(t *testing.T) {
 	}
 	if got := <-answers; got.err != unix.EACCES {
 		t.Errorf("a directory without x: %v, want %v", got.err, unix.EACCES)
+	}
+}
+
+// TestRemovedDirectory: the listing of a directory that was removed is at its
+// end, as readdir(3) has it.
+func TestRemovedDirectory(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "dir")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	x := newExecutor(t, ABI2)
+	x.putFile(1024, 7, 0, dir)
+	x.request(0, OpOpendir, 1024, 0, 0, 0)
+	if errno := x.serve(0); errno != 0 {
+		t.Fatalf("opendir: %v", unix.Errno(errno))
+	}
+	if err := os.Remove(dir); err != nil {
+		t.Fatal(err)
+	}
+	x.request(0, OpReaddir, 1024, 0, 4096, direntSize)
+	errno := x.serve(0)
+	if n := binary.LittleEndian.Uint64(x.view.Bytes()[offLen:]); errno != 0 || n != 0 {
+		t.Errorf("readdir: %d bytes, %v; want the end", int64(n), unix.Errno(errno))
 	}
 }
