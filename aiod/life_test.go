@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -328,15 +329,12 @@ func TestProcess(t *testing.T) {
 // TestTrace: AIOD_TRACE reports operations and errors.
 func TestTrace(t *testing.T) {
 	var said lockedBuffer
-	c, err := aiod.Start(daemonPath(), &aiod.Options{Trace: true, Stderr: &said, TempDir: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := start(t, aiod.Options{Trace: true, Stderr: &said})
 	c.Stat("/no/such/file")
 	if err := c.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if s := said.String(); !strings.Contains(s, "STAT") || !strings.Contains(s, "err 2") {
+	if s := said.String(); !slices.Contains(traceOps(aiod.ABI2, s), "STAT") || !strings.Contains(s, "err 2") {
 		t.Errorf("trace: %q", s)
 	}
 }

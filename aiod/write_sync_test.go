@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 
 	"loomstore/aiod"
@@ -33,10 +32,7 @@ func TestWriteSync(t *testing.T) {
 				t.Fatalf("WriteSync of %d bytes: %d, %v", n, k, err)
 			}
 			want = append(want, p...)
-			var ops []string
-			for line := range strings.Lines(string(must(os.ReadFile(name))[seen:])) {
-				ops = append(ops, strings.Fields(line)[1])
-			}
+			ops := traceOps(o.ABI, string(must(os.ReadFile(name))[seen:]))
 			if syncs := slices.Index(ops, "FSYNC"); syncs != len(ops)-1 || n > 0 && syncs == 0 {
 				t.Errorf("WriteSync of %d bytes did %v", n, ops)
 			}
