@@ -112,7 +112,9 @@ func (c *compat) launch() (*link, error) {
 		reader = os.NewFile(uintptr(p[0]), "pipe")
 		defer reader.Close()
 		ch.requests, ch.ownPipe = p[1], true
-		args = append(args, "-s")
+		if c.opts.ABI != ABI1 { // where the original takes no flag
+			args = append(args, "-s")
+		}
 	}
 	name := "aiod" // what tells our server which ABI to speak
 	if c.opts.ABI == ABI1 {

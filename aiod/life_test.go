@@ -326,6 +326,34 @@ func TestProcess(t *testing.T) {
 	}
 }
 
+// TestArguments: a daemon is started with what its original takes. That of ABI 1
+// takes three descriptors and nothing else.
+func TestArguments(t *testing.T) {
+	for _, test := range []struct {
+		o    aiod.Options
+		want []string
+	}{
+		{aiod.Options{}, []string{"aiod", "-s", "3", "4", "5"}},
+		{aiod.Options{Daemons: 2}, []string{"aiod", "3", "4", "5"}},
+		{aiod.Options{ABI: aiod.ABI1}, []string{"aiod1", "3", "4", "5"}},
+		{aiod.Options{ABI: aiod.ABI1, Daemons: 2}, []string{"aiod1", "3", "4", "5"}},
+	} {
+		t.Run(strings.Join(test.want, " "), func(t *testing.T) {
+			start(t, test.o)
+			pids := started()
+			if len(pids) == 0 {
+				t.Fatal("no daemon")
+			}
+			for _, pid := range pids {
+				line := must(os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)))
+				if got := strings.Split(strings.TrimSuffix(string(line), "\x00"), "\x00"); !slices.Equal(got, test.want) {
+					t.Errorf("daemon started as %q, want %q", got, test.want)
+				}
+			}
+		})
+	}
+}
+
 // TestTrace: AIOD_TRACE reports operations and errors.
 func TestTrace(t *testing.T) {
 	var said lockedBuffer
