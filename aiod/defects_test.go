@@ -227,6 +227,19 @@ func TestBadRequests(t *testing.T) {
 	}
 }
 
+// TestRefusedGrowth: a NOP past the shared memory says that nothing was written:
+// libasync's client looks at nopsize alone.
+func TestRefusedGrowth(t *testing.T) {
+	x := newExecutor(t, ABI2)
+	mem := x.view.Bytes()
+	off := uint64(len(mem) - nopSize)
+	binary.LittleEndian.PutUint64(mem[off+offNopSize:], 1<<16)
+	errno := x.serve(off)
+	if n := binary.LittleEndian.Uint64(mem[off+offNopSize:]); errno != errnoEFAULT || n != 0 {
+		t.Errorf("%v, nopsize %d; want %v and 0", unix.Errno(errno), n, unix.Errno(errnoEFAULT))
+	}
+}
+
 // TestTruncatedShared: a client that cuts the shared file short does not take
 // the daemon down.
 func TestTruncatedShared(t *testing.T) {

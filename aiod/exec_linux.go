@@ -54,6 +54,10 @@ func (x *executor) fail(r *Request, err error) {
 	binary.LittleEndian.PutUint32(mem[r.Off+offErr:], errnoFor(err))
 	const minusOne = ^uint64(0)
 	switch r.Op {
+	case OpNop: // a client may look at nothing else; what was written it says itself
+		if re != nil {
+			binary.LittleEndian.PutUint64(mem[r.Off+offNopSize:], 0)
+		}
 	case OpRead, OpWrite, OpReaddir:
 		if inside(uint64(len(mem)), r.Off, fhopSize) {
 			binary.LittleEndian.PutUint64(mem[r.Off+offLen:], minusOne)
