@@ -270,6 +270,7 @@ func (x *executor) readdir(f *openFile, to []byte) (int, error) {
 		return 0, err
 	}
 	if direntName+len(d.name)+1 > len(to) {
+		f.dir.unread()
 		return 0, unix.EINVAL
 	}
 	return copy(to, d.encode(min(len(to), direntSize))), nil

@@ -147,8 +147,9 @@ func getdents(fd int, buf []byte) (int, error) {
 
 // dirStream lists an open directory piece by piece.
 type dirStream struct {
-	buf  [8192]byte
-	rest []byte
+	buf    [8192]byte
+	rest   []byte
+	before []byte // rest before the last entry
 }
 
 // next returns the next entry, and false at the end.
@@ -161,9 +162,12 @@ func (d *dirStream) next(fd int) (dirent, bool, error) {
 		d.rest = d.buf[:n]
 	}
 	e, rest, ok := nextDirent(d.rest)
-	d.rest = rest
+	d.before, d.rest = d.rest, rest
 	if !ok {
 		return dirent{}, false, unix.EIO
 	}
 	return e, true, nil
 }
+
+// unread makes the entry that next returned the next one again.
+func (d *dirStream) unread() { d.rest = d.before }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -70,5 +71,37 @@ func TestRemovedDirectory(t *testing.T) {
 	errno := x.serve(0)
 	if n := binary.LittleEndian.Uint64(x.view.Bytes()[offLen:]); errno != 0 || n != 0 {
 		t.Errorf("readdir: %d bytes, %v; want the end", int64(n), unix.Errno(errno))
+	}
+}
+
+// TestLongName: an entry whose name does not fit is refused, not passed over.
+func TestLongName(t *testing.T) {
+	dir, name := t.TempDir(), strings.Repeat("n", 60)
+	if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	x := newExecutor(t, ABI2)
+	x.putFile(1024, 7, 0, dir)
+	x.request(0, OpOpendir, 1024, 0, 0, 0)
+	if errno := x.serve(0); errno != 0 {
+		t.Fatalf("opendir: %v", unix.Errno(errno))
+	}
+	mem := x.view.Bytes()
+	room, refused, seen := uint64(24), 0, 0
+	for range 4 {
+		x.request(0, OpReaddir, 1024, 0, 4096, room)
+		switch errno := x.serve(0); {
+		case errno == uint32(unix.EINVAL):
+			refused++
+			room = direntSize
+		case errno != 0:
+			t.Fatalf("readdir: %v", unix.Errno(errno))
+		case strings.HasPrefix(string(mem[4096+direntName:]), name+"\x00"):
+			seen++
+			clear(mem[4096 : 4096+direntSize])
+		}
+	}
+	if refused != 1 || seen != 1 {
+		t.Errorf("refused %d times, listed %d times; want 1 and 1", refused, seen)
 	}
 }
