@@ -63,7 +63,7 @@ type fileKey struct {
 const maxGenerations = 64
 
 // maxKnown bounds the numbers that are remembered; libasync counts from 1 and
-// uses the lowest again.
+// takes a free one first.
 const maxKnown = 1 << 16
 
 // generations are the files opened under each handle number, oldest first.
