@@ -11,6 +11,7 @@ type deadline struct {
 	mu    sync.Mutex
 	timer *time.Timer
 	c     chan struct{} // closed when the deadline has passed
+	final bool          // it has passed for good
 }
 
 func makeDeadline() deadline { return deadline{c: make(chan struct{})} }
@@ -20,6 +21,27 @@ func makeDeadline() deadline { return deadline{c: make(chan struct{})} }
 func (d *deadline) set(t time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if !d.final {
+		d.move(t)
+	}
+}
+
+// end lets the deadline pass, for good: set does nothing any more.
+func (d *deadline) end() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.final = true
+	d.move(time.Unix(1, 0))
+}
+
+// ended tells whether end was called.
+func (d *deadline) ended() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.final
+}
+
+func (d *deadline) move(t time.Time) {
 	if d.timer != nil && !d.timer.Stop() {
 		<-d.c // the timer has fired: let it close the channel
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net"
+	"os"
 	"time"
 )
 
@@ -56,7 +57,7 @@ func (b *BytePipe) Write(buf []byte) (int, error) { return b.WriteContext(contex
 // WriteContext is Write with a context beside the deadline.
 func (b *BytePipe) WriteContext(ctx context.Context, buf []byte) (n int, err error) {
 	p := Packet{Type: InBand}
-	err = b.channel.produce(ctx, b.writeDeadline.expired(), func(w *Writer) (int, error) {
+	err = b.produce(ctx, func(w *Writer) (int, error) {
 		if b.finished {
 			return 0, io.ErrClosedPipe
 		}
@@ -81,7 +82,20 @@ func (b *BytePipe) WriteContext(ctx context.Context, buf []byte) (n int, err err
 // CloseWrite ends the outgoing stream: the peer reads what was sent, then
 // io.EOF. Reading goes on. Doing it twice does nothing.
 func (b *BytePipe) CloseWrite() error {
-	return b.channel.produce(context.Background(), b.writeDeadline.expired(), b.finish)
+	return b.produce(context.Background(), b.finish)
+}
+
+// produce is the channel's, with the pipe's deadline. Close lets that pass to
+// get the writers out of its way, which is no timeout of theirs.
+func (b *BytePipe) produce(ctx context.Context, put func(*Writer) (need int, err error)) error {
+	err := b.channel.produce(ctx, b.writeDeadline.expired(), put)
+	if err != os.ErrDeadlineExceeded || !b.writeDeadline.ended() {
+		return err
+	}
+	if failure := b.channel.Err(); failure != nil {
+		return failure
+	}
+	return ErrClosed
 }
 
 // finish appends the packet without data that ends the stream.
@@ -100,7 +114,7 @@ func (b *BytePipe) finish(w *Writer) (int, error) {
 // Close ends the outgoing stream if the ring has room for that, and then the
 // channel. Waiting calls return an error wrapping net.ErrClosed.
 func (b *BytePipe) Close() error {
-	b.writeDeadline.set(time.Unix(1, 0)) // whoever is writing makes way
+	b.writeDeadline.end() // whoever is writing makes way, and nobody gets more time
 	// The peer can not be made to take it, and a channel that has failed says
 	// why to every other call.
 	_ = b.channel.produce(context.Background(), nil, func(w *Writer) (int, error) {

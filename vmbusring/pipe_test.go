@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"runtime"
 	"testing"
 	"time"
 )
@@ -127,6 +128,55 @@ func TestFINAlwaysFits(t *testing.T) {
 	all, err := io.ReadAll(b)
 	if len(all) != n || err != nil {
 		t.Errorf("%d bytes of %d: %v", len(all), n, err)
+	}
+}
+
+// TestCloseKeepsItsDeadline: Close takes the writers' time away so that it need
+// not wait for room. Nobody can give it back to them.
+func TestCloseKeepsItsDeadline(t *testing.T) {
+	a, _ := newBytePipes(t, PageSize)
+	a.channel.sending <- struct{}{} // somebody is writing, and Close has to wait
+	closed := make(chan error)
+	go func() { closed <- a.Close() }()
+	<-a.writeDeadline.expired()
+	for _, when := range []time.Time{{}, time.Now().Add(time.Hour)} {
+		a.SetWriteDeadline(when)
+		a.SetDeadline(when)
+		select {
+		case <-a.writeDeadline.expired():
+		default:
+			t.Errorf("writers have until %v while the pipe is being closed", when)
+		}
+	}
+	a.channel.sending.leave()
+	if err := <-closed; err != nil {
+		t.Error(err)
+	}
+}
+
+// TestCloseEndsWrites: a write that waits for room, or has to wait for its
+// turn, ends because the pipe was closed, not because its time was over.
+func TestCloseEndsWrites(t *testing.T) {
+	a, _ := newBytePipes(t, PageSize)
+	ended := make(chan error)
+	write := func() {
+		_, err := a.Write(make([]byte, 2*PageSize))
+		ended <- err
+	}
+	go write()
+	for len(a.channel.sending) == 0 {
+		runtime.Gosched()
+	}
+	go write()
+	go func() { ended <- a.CloseWrite() }()
+	if err := a.Close(); err != nil {
+		t.Error(err)
+	}
+	for range 3 {
+		// CloseWrite has nothing to do if Close has finished the stream.
+		if err := <-ended; err != nil && !errors.Is(err, net.ErrClosed) {
+			t.Errorf("%v, expected %v", err, ErrClosed)
+		}
 	}
 }
 
