@@ -46,7 +46,8 @@ func NewPipeDecoder(mode PipeMode) *PipeDecoder { return &PipeDecoder{mode: mode
 // buf and returns its length. It returns ErrEmpty when the ring has no more,
 // io.EOF at the end of a stream and ever after, a *MessageTooLargeError for a
 // message longer than buf, and a *CorruptError for what breaks the protocol.
-// Such a packet stays in the ring. What was taken must be committed.
+// Such a packet stays in the ring, and the error sticks to r. What was taken
+// must be committed.
 func (d *PipeDecoder) Read(r *Reader, buf []byte) (int, error) {
 	if d.mode == PipeByte {
 		return d.stream(r, buf)
@@ -54,13 +55,13 @@ func (d *PipeDecoder) Read(r *Reader, buf []byte) (int, error) {
 	if err := r.Read(&d.packet); err != nil {
 		return 0, err
 	}
-	message, err := d.content()
-	if err == nil && len(message) > len(buf) {
-		err = &MessageTooLargeError{Len: len(message), Buf: len(buf)}
-	}
+	message, err := d.content(r)
 	if err != nil {
-		r.Unread()
 		return 0, err
+	}
+	if len(message) > len(buf) {
+		r.Unread()
+		return 0, &MessageTooLargeError{Len: len(message), Buf: len(buf)}
 	}
 	return copy(buf, message), nil
 }
@@ -102,17 +103,25 @@ func (d *PipeDecoder) next(r *Reader) error {
 		return err
 	}
 	var err error
-	if d.rest, err = d.content(); err != nil {
-		r.Unread()
-	}
+	d.rest, err = d.content(r)
 	return err
 }
 
-func (d *PipeDecoder) content() ([]byte, error) {
+// content returns the data of the packet that was read last. A packet that
+// breaks the protocol goes back, and ends the reader: the peer may change it,
+// but must not have it looked at again.
+func (d *PipeDecoder) content(r *Reader) (content []byte, err error) {
 	if d.mode == PipeRaw {
-		return d.packet.Payload, pipePacket(&d.packet)
+		content, err = d.packet.Payload, pipePacket(&d.packet)
+	} else {
+		content, err = pipeBytes(&d.packet)
 	}
-	return pipeBytes(&d.packet)
+	if err != nil {
+		r.Unread()
+		r.err = err
+		return nil, err
+	}
+	return content, nil
 }
 
 // pipeHeader returns the header of a packet with n bytes of data.

@@ -250,6 +250,43 @@ func TestBytePipeCorruption(t *testing.T) {
 	wantCode(t, err, []Code{CodePipeType})
 }
 
+// TestPipeCorruptionSticks: what breaks the pipe protocol ends the reader, too.
+// A peer that puts the packet right afterwards is not believed.
+func TestPipeCorruptionSticks(t *testing.T) {
+	for _, mode := range []PipeMode{PipeByte, PipeMessage, PipeRaw} {
+		mem, err := NewFlat(PageSize)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w, err := NewWriter(mem)
+		if err != nil {
+			t.Fatal(err)
+		}
+		header := pipeHeader(3)
+		want := CodePipeType
+		bad := Packet{Type: InBand, Payload: []byte{2, 0, 0, 0, 3, 0, 0, 0, 'b', 'a', 'd'}}
+		if mode == PipeRaw {
+			want, bad = CodePipePacket, Packet{Type: Completion}
+		}
+		if err := w.Append(&bad); err != nil {
+			t.Fatal(err)
+		}
+		w.Commit()
+		r, err := NewReader(mem, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, buf := NewPipeDecoder(mode), make([]byte, 100)
+		_, err = d.Read(r, buf)
+		wantCode(t, err, []Code{want})
+		copy(mem.Run(0), []byte{byte(InBand)})
+		copy(mem.Run(descriptorSize), header[:])
+		_, err = d.Read(r, buf)
+		wantCode(t, err, []Code{want})
+		wantCode(t, r.Read(&Packet{}), []Code{want})
+	}
+}
+
 func TestMessagePipe(t *testing.T) {
 	guest, host := newPair(t, 65536)
 	a, b := NewMessagePipe(guest), NewMessagePipe(host)
