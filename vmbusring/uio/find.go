@@ -41,9 +41,11 @@ type Device struct {
 	Maps        []Map  // by index
 	Rings       Layout
 	Monitor     *uint32      // monitor id of the primary channel; nil: signalled by interrupt
-	Subchannels []Subchannel // by relid
+	Subchannels []Subchannel // by relid; those that were there already
 	RecvGPADL   *uint32      // buffers of network devices
 	SendGPADL   *uint32
+
+	channels string // folder of sysfs
 }
 
 // Map is one area that a UIO device can map, at its index times the page size.
@@ -126,7 +128,9 @@ func (t Tree) read(d *Device) error {
 	if d.Monitor, err = number(base, "monitor_id"); err != nil {
 		return err
 	}
-	return d.readSubchannels(filepath.Join(base, "channels"))
+	d.channels = filepath.Join(base, "channels")
+	d.Subchannels, err = readSubchannels(d.channels)
+	return err
 }
 
 // uioName returns the name of the device file. While a driver goes away the
@@ -194,11 +198,12 @@ func layout(size uint64, page int) (Layout, error) {
 	return l, nil
 }
 
-func (d *Device) readSubchannels(dir string) error {
+func readSubchannels(dir string) ([]Subchannel, error) {
 	names, err := list(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+		return nil, err
 	}
+	var subchannels []Subchannel
 	for _, name := range names {
 		relid, err := strconv.ParseUint(name, 10, 32)
 		if err != nil {
@@ -207,19 +212,19 @@ func (d *Device) readSubchannels(dir string) error {
 		at := filepath.Join(dir, name)
 		id, err := number(at, "subchannel_id")
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if id == nil || *id == 0 {
 			continue // the primary channel
 		}
 		s := Subchannel{RelID: uint32(relid), Path: filepath.Join(at, "ring")}
 		if s.Monitor, err = number(at, "monitor_id"); err != nil {
-			return err
+			return nil, err
 		}
-		d.Subchannels = append(d.Subchannels, s)
+		subchannels = append(subchannels, s)
 	}
-	slices.SortFunc(d.Subchannels, func(a, b Subchannel) int { return int(int64(a.RelID) - int64(b.RelID)) })
-	return nil
+	slices.SortFunc(subchannels, func(a, b Subchannel) int { return int(int64(a.RelID) - int64(b.RelID)) })
+	return subchannels, nil
 }
 
 // number reads an attribute that need not be there.

@@ -20,8 +20,8 @@ type Conn struct {
 	device  *Device
 	options *vmbusring.Options
 	events  *events
-	monitor *mapping.View // nil if no channel has a monitor id
-	mapFile func(path string) (*mapping.View, error)
+	monitor *mapping.View // nil until a channel has a monitor id
+	hw      *hardware
 
 	mu          sync.Mutex
 	subchannels []*vmbusring.Channel
@@ -54,13 +54,10 @@ func (d *Device) open(hw *hardware, o *vmbusring.Options) (*Conn, error) {
 	if o == nil {
 		o = &vmbusring.Options{}
 	}
-	c := &Conn{device: d, options: o, mapFile: hw.mapFile}
+	c := &Conn{device: d, options: o, hw: hw}
 	// A file outside the runtime's poller can not be waited for with a
 	// context, and Close would hang.
 	if err := hw.event.SetReadDeadline(time.Time{}); err != nil {
-		return nil, errors.Join(err, hw.event.Close())
-	}
-	if err := c.mapMonitor(hw); err != nil {
 		return nil, errors.Join(err, hw.event.Close())
 	}
 	device := signal.NewUIO(hw.event)
@@ -85,6 +82,9 @@ func (c *Conn) channel(rings *mapping.View, l Layout, monitor *uint32, notify fu
 	fail := func(err error) error { return errors.Join(err, rings.Close(), line.Close()) }
 	var sig vmbusring.Signal = line
 	if monitor != nil {
+		if err := c.mapMonitor(); err != nil {
+			return nil, fail(err)
+		}
 		// With a monitor id, writing to the device does not signal.
 		if sig, err = signal.NewMonitor(c.monitor.Bytes(), *monitor, line); err != nil {
 			return nil, fail(err)
@@ -105,10 +105,29 @@ func (c *Conn) channel(rings *mapping.View, l Layout, monitor *uint32, notify fu
 	return channel, nil
 }
 
-// OpenSubchannel opens a further channel. The kernel signals only the primary
-// one by interrupt, so a subchannel without a monitor id is refused.
+// Subchannels returns the further channels that the device has now, by relid.
+// The host offers them when it is asked to, through the primary channel, and
+// the kernel opens them some time after that.
+func (c *Conn) Subchannels() ([]Subchannel, error) {
+	subchannels, err := readSubchannels(c.device.channels)
+	if err != nil {
+		return nil, fmt.Errorf("subchannels of %s: %w", c.device.Instance, err)
+	}
+	return subchannels, nil
+}
+
+// OpenSubchannel opens a further channel. Older kernels signal only the
+// primary one by interrupt, and nothing tells them from others, so a
+// subchannel without a monitor id is refused.
 func (c *Conn) OpenSubchannel(relid uint32) (*vmbusring.Channel, error) {
-	for _, s := range c.device.Subchannels {
+	subchannels, err := c.Subchannels()
+	if failure := c.Primary.Err(); failure != nil {
+		err = failure // and its folder may be gone
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open subchannel %d: %w", relid, err)
+	}
+	for _, s := range subchannels {
 		if s.RelID == relid {
 			channel, err := c.openSubchannel(s)
 			if err != nil {
@@ -129,7 +148,7 @@ func (c *Conn) openSubchannel(s Subchannel) (*vmbusring.Channel, error) {
 	if err := c.Primary.Err(); err != nil {
 		return nil, err
 	}
-	rings, err := c.mapFile(s.Path)
+	rings, err := c.hw.mapFile(s.Path)
 	if err != nil {
 		return nil, err
 	}
@@ -156,12 +175,10 @@ func (c *Conn) Close() error {
 	return errors.Join(append(errs, c.Primary.Close())...)
 }
 
-func (c *Conn) mapMonitor(hw *hardware) error {
-	needed := c.device.Monitor != nil
-	for _, s := range c.device.Subchannels {
-		needed = needed || s.Monitor != nil
-	}
-	if !needed {
+// mapMonitor maps the page of all channels with a monitor id, once. The caller
+// has a line, so that nobody is unmapping it.
+func (c *Conn) mapMonitor() error {
+	if c.monitor != nil {
 		return nil
 	}
 	for i, m := range c.device.Maps {
@@ -169,7 +186,7 @@ func (c *Conn) mapMonitor(hw *hardware) error {
 			continue
 		}
 		var err error
-		c.monitor, err = hw.mapArea(i, os.Getpagesize())
+		c.monitor, err = c.hw.mapArea(i, os.Getpagesize())
 		return err
 	}
 	return fmt.Errorf("no map %q: %w", monitorMap, ErrNoSignal)

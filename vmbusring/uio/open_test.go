@@ -141,17 +141,35 @@ func TestOpenAndEcho(t *testing.T) {
 func TestMonitorAndSubchannel(t *testing.T) {
 	f := newFakeDevice(t)
 	page := os.Getpagesize()
-	primary, sub := uint32(5), uint32(70)
-	f.device.Monitor = &primary
-	path := filepath.Join(f.dir, "subring")
-	if err := os.WriteFile(path, make([]byte, 2*(page+8192)), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	f.device.Subchannels = []Subchannel{{RelID: 22, Path: path, Monitor: &sub}, {RelID: 23, Path: path}}
-	c, err := f.device.open(f.hw, nil)
+	root := t.TempDir()
+	base := writeSysfs(t, root, map[string]string{
+		"class_id":                "{f8615163-df3e-46c5-913f-f2d2f965ed0e}",
+		"monitor_id":              "5",
+		"uio/uio0/name":           driverName,
+		"uio/uio0/maps/map0/name": ringMap, "uio/uio0/maps/map0/size": strconv.Itoa(2 * (page + 65536)),
+		"uio/uio0/maps/map1/name": "int_page", "uio/uio0/maps/map1/size": strconv.Itoa(page),
+		"uio/uio0/maps/map2/name": monitorMap, "uio/uio0/maps/map2/size": strconv.Itoa(page),
+		"channels/21/subchannel_id": "0",
+	})
+	device, err := Tree{Root: root}.Find(filepath.Base(base))
 	if err != nil {
 		t.Fatal(err)
 	}
+	c, err := device.open(f.hw, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The host offers subchannels when it is asked to, through the primary
+	// channel: they come after Find.
+	if _, err := c.OpenSubchannel(22); !errors.Is(err, ErrNoDevice) {
+		t.Errorf("subchannel that was not offered yet: %v", err)
+	}
+	path := filepath.Join(base, "channels/22/ring")
+	writeSysfs(t, root, map[string]string{
+		"channels/22/subchannel_id": "1", "channels/22/monitor_id": "70",
+		"channels/22/ring":          string(make([]byte, 2*(page+8192))),
+		"channels/23/subchannel_id": "2",
+	})
 	channel, err := c.OpenSubchannel(22)
 	if err != nil {
 		t.Fatal(err)
@@ -182,8 +200,71 @@ func TestMonitorAndSubchannel(t *testing.T) {
 	if err := c.Close(); err != nil {
 		t.Fatal(err)
 	}
+	if err := os.RemoveAll(base); err != nil { // as the kernel does when it is revoked
+		t.Fatal(err)
+	}
 	if _, err := c.OpenSubchannel(22); !errors.Is(err, vmbusring.ErrClosed) {
 		t.Errorf("subchannel of a closed device: %v", err)
+	}
+}
+
+// writeSysfs writes attributes of a device and returns its folder.
+func writeSysfs(t *testing.T, root string, attributes map[string]string) string {
+	t.Helper()
+	base := filepath.Join(root, "sys/bus/vmbus/devices/ed963694-e847-4b2a-85af-bc9cfc11d6f3")
+	for name, text := range attributes {
+		path := filepath.Join(base, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return base
+}
+
+// TestMonitorOfSubchannelOnly: the monitor page is mapped when a channel needs
+// it, which may be after the device was opened.
+func TestMonitorOfSubchannelOnly(t *testing.T) {
+	f := newFakeDevice(t)
+	page := os.Getpagesize()
+	root := t.TempDir()
+	base := writeSysfs(t, root, map[string]string{
+		"class_id":                "{f8615163-df3e-46c5-913f-f2d2f965ed0e}",
+		"uio/uio0/name":           driverName,
+		"uio/uio0/maps/map0/name": ringMap, "uio/uio0/maps/map0/size": strconv.Itoa(2 * (page + 65536)),
+		"uio/uio0/maps/map1/name": monitorMap, "uio/uio0/maps/map1/size": strconv.Itoa(page),
+	})
+	device, err := Tree{Root: root}.Find(filepath.Base(base))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := device.open(f.hw, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	writeSysfs(t, root, map[string]string{
+		"channels/22/subchannel_id": "1", "channels/22/monitor_id": "33",
+		"channels/22/ring": string(make([]byte, 2*(page+8192))),
+	})
+	channel, err := c.OpenSubchannel(22)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := channel.Send(t.Context(), &vmbusring.Packet{Type: vmbusring.InBand}); err != nil {
+		t.Error(err)
+	}
+	monitor, err := f.mapFile(t, "1", page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer monitor.Close()
+	if got := monitor.Uint32(8 + 8).Load(); got != 1<<1 {
+		t.Errorf("monitor word %#x, expected bit 1", got)
+	}
+	if err := c.Close(); err != nil {
+		t.Error(err)
 	}
 }
 
