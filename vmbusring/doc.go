@@ -28,8 +28,9 @@
 // allocate more than the caller allowed.
 //
 // What that does not cover: a peer may waste its own ring, send nonsense that
-// keeps to the protocol, signal for nothing, or never answer. And if the file
-// behind a mapping is cut short, touching it raises SIGBUS.
+// keeps to the protocol, signal for nothing, or never answer. It shares the
+// flags of an eventfd (signal.EventFD). And if the file behind a mapping is cut
+// short, touching it raises SIGBUS.
 //
 // # The ring
 //

@@ -5,7 +5,7 @@
 // polls a page instead of taking an interrupt. All of them have the methods
 // that vmbusring.Signal asks for:
 //
-//	Notify() error                 // tell the peer; never blocks
+//	Notify() error                 // tell the peer; does not wait for it
 //	Wait(ctx context.Context) error // until the peer told us since the last Wait
 //	Close() error                  // after the last Wait returned
 //

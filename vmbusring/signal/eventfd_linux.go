@@ -11,7 +11,8 @@ import (
 )
 
 // EventFD is one end of a signal between processes: two eventfd counters, one
-// for each direction.
+// for each direction. The descriptors of both ends share their flags: a peer
+// that makes them blocking can hold up Notify, Wait and Close.
 type EventFD struct {
 	mine, peer *os.File
 }
