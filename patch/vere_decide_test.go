@@ -17,6 +17,7 @@ import (
 func TestVereDecision(t *testing.T) {
 	image := vereImage(0, 0, 0, 0)
 	half := vereImage(0, 1, 0, 0)
+	whole := vereImage(0, 1, 0, 1, 1)
 	torn := append(vereImage(0, 0, 0, 0), verePage(4, 1)[:1000]...)
 	control, memory := verePatch(5, 1, 3, 4)
 	badMemory := with(memory, func(b []byte) { b[2*verePageSize+7] ^= 1 })
@@ -111,6 +112,22 @@ func TestVereDecision(t *testing.T) {
 		{name: "memory.bin short, half applied", dir: vereDir{image: half, control: control, memory: memory[:verePageSize]}, action: "refused", exit: 3, file: "memory.bin", page: 3},
 		{name: "page hash, half applied", dir: vereDir{image: half, control: control, memory: badMemory}, action: "refused", exit: 3, file: "memory.bin", page: 4},
 		{name: "page hash, torn image", dir: vereDir{image: torn, control: control, memory: badMemory}, action: "refused", exit: 3, file: "memory.bin", page: 4, text: "ends inside a page"},
+
+		// Step 6, bad, and all of it applied.
+		{name: "memory.bin missing, all applied", dir: vereDir{image: whole, control: control}, action: "imported", pages: 5, text: "holds all of the patch"},
+		{name: "page hash, all applied", dir: vereDir{image: whole, control: control, memory: badMemory}, action: "imported", pages: 5, text: "holds all of the patch"},
+		{name: "memory.bin missing, all applied to a longer image", dir: vereDir{image: append(bytes.Clone(whole), verePage(5, 0)...), control: control},
+			action: "refused", exit: 3, file: "memory.bin", page: 1},
+		{name: "memory.bin missing, all applied but a page", dir: vereDir{image: vereImage(0, 1, 0, 1, 0), control: control},
+			action: "refused", exit: 3, file: "memory.bin", page: 1},
+		{name: "header hash, all applied", dir: vereDir{image: whole, control: with(control, func(b []byte) { b[4] ^= 1 })},
+			action: "refused", exit: 3, file: "control.bin", page: -1},
+
+		// What the format can not tell: the image is torn all the same.
+		{name: "memory.bin missing, image cut only", dir: func() vereDir { d := patched(image[:2*verePageSize], 2, 1); d.memory = nil; return d }(),
+			action: "discarded", pages: 2, text: "no trace"},
+		{name: "memory.bin missing, first page half written", dir: vereDir{image: with(image, func(b []byte) { copy(b[verePageSize:], memory[:verePageSize/2]) }), control: control},
+			action: "discarded", pages: 4, text: "no trace"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			v := decideVere(t, c.dir)
