@@ -226,6 +226,45 @@ func TestImageWritesAndHoles(t *testing.T) {
 	}
 }
 
+// TestCutImage: why the engine maps memory over pages that it is about to cut
+// off image.bin. With the file goes what was stored to them; no search tells
+// that, and whatever touches them then fails.
+func TestCutImage(t *testing.T) {
+	e := newEngine(t, way{kind: Uffd}, arenaPages, imagePages, false)
+	e.storeAll(59)
+	e.storeAll(95)
+	if err := e.image.Truncate(60 * PageSize); err != nil {
+		t.Fatal(err)
+	}
+	dirty, err := e.Collect(nil, arenaPages)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustBe(t, "found", dirty, 59)
+	if !e.closed(95) {
+		t.Error("the page is still there")
+	}
+	var p [2]int
+	if err := unix.Pipe2(p[:], unix.O_CLOEXEC); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(p[0])
+	defer unix.Close(p[1])
+	if _, err := unix.Write(p[1], e.bytes(95)[:8]); !errors.Is(err, unix.EFAULT) {
+		t.Errorf("a system call that reads it: %v", err)
+	}
+	if err := e.region.MapAnon(60*PageSize, 40*PageSize, mapping.ReadWrite); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(e.SetMapped(60), e.Forget(60, 100)); err != nil {
+		t.Fatal(err)
+	}
+	e.commit(dirty, 60)
+	e.apply()
+	e.store(95)
+	mustBe(t, "stored into what took its place", e.checkpoint(arenaPages), 95)
+}
+
 // TestSwappedPages: pages that are swapped out stay clean or dirty, are found
 // without being read in, and keep their state when they are.
 func TestSwappedPages(t *testing.T) {

@@ -119,6 +119,7 @@ var lonely = map[string]func(){
 	"signals taken by os/signal":           notified,
 	"table full":                           tableFull,
 	"system calls refused":                 refused,
+	"no privileges":                        unprivileged,
 	"no page tables, memory areas used up": func() { noPagemap = true; useUpAreas(way{kind: Mprotect}) },
 }
 

@@ -93,3 +93,47 @@ func refused() {
 	tracks(child(way{kind: Auto}, arenaPages, false), Cow, "uffd", "mprotect")
 	ok()
 }
+
+// unprivileged is nobody, and can not become anybody else: what root can use is
+// there all the same, whatever vm.unprivileged_userfaultfd says.
+func unprivileged() {
+	const nobody = 65534
+	var kinds []Kind
+	for _, k := range []Kind{Uffd, Mprotect, Cow, Auto} {
+		e, err := buildEngine(os.TempDir(), way{kind: k}, arenaPages, imagePages, false)
+		if errors.Is(err, errors.ErrUnsupported) {
+			continue
+		}
+		must(err)
+		e.t = dying{}
+		e.close()
+		kinds = append(kinds, k)
+	}
+	dir, err := os.MkdirTemp(os.TempDir(), "nobody")
+	must(err)
+	must(os.Chdir(dir)) // the way there may be closed to nobody
+	runtime.LockOSThread()
+	if os.Geteuid() == 0 {
+		must(os.Chown(".", nobody, nobody))
+		must(syscall.Setgroups(nil))
+		must(syscall.Setresgid(nobody, nobody, nobody))
+		must(syscall.Setresuid(nobody, nobody, nobody))
+		// As a program is that nobody has started: else /proc/self is root's.
+		must(unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0))
+	}
+	must(unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+	for _, k := range kinds {
+		e, err := buildEngine(".", way{kind: k}, arenaPages, imagePages, false)
+		must(err)
+		e.t = dying{}
+		for range 2 {
+			e.store(7, 207)
+			mustBe(e.t, string(k), e.checkpoint(arenaPages), 7, 207)
+		}
+		if k == Auto && e.Kind() != kinds[0] {
+			must(fmt.Errorf("auto took %s because %s", e.Kind(), e.Reason()))
+		}
+		e.close()
+	}
+	ok()
+}
