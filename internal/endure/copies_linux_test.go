@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
-	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -25,14 +24,13 @@ func init() {
 	}
 }
 
-// Backups beside a program that never stops taking checkpoints, ten thousand of
-// them in the long run: each is one epoch, byte for byte, not older than the
-// last that was acknowledged before it began. Every second one is taken by
-// another process.
+// Backups beside a program that never stops taking checkpoints: each is one
+// epoch, byte for byte, not older than the last that was acknowledged before it
+// began. Every second one is taken by another process.
 func TestBackupsBesideCheckpoints(t *testing.T) {
-	checkpoints := uint64(1000)
-	if os.Getenv("LOOM_SOAK") != "" {
-		checkpoints = 10000
+	checkpoints := uint64(10000)
+	if testing.Short() {
+		checkpoints = 1000
 	}
 	s := schedule{variable(t, "LOOM_KILL_SEED", 7)}
 	top := t.TempDir()
