@@ -161,11 +161,20 @@ func (s *snapshot) summary() BackupReport {
 	return BackupReport{State: stateOf(s.rec), Bytes: s.length(), Held: s.held, Shared: s.shared, Unread: s.shared && s.o.Unread}
 }
 
+const exportElsewhere = "export into an empty or new pier; nothing is overwritten"
+
 // Export writes the last committed checkpoint of src as a snapshot that vere
-// opens: image.bin alone, in dst/.urb/chk, which must be empty or missing.
+// opens: image.bin alone, in dst/.urb/chk, which must be empty or missing. In a
+// store's own directory it would be taken for that store from then on (Resolve),
+// so that is refused.
 // Pages are checked as in Backup.
 func Export(ctx context.Context, src, dst string, options *Options, progress func(done, total int)) (BackupReport, error) {
 	o := options.withDefaults()
+	if err := storeExists(o, dst); err == nil {
+		return BackupReport{}, cerrors.WithHint(fmt.Errorf("export to %s: it holds a store: %w", dst, fs.ErrExist), exportElsewhere)
+	} else if !errors.Is(err, ErrNotStore) {
+		return BackupReport{}, fmt.Errorf("export to %s: %w", dst, err)
+	}
 	report, err := export(ctx, o, src, filepath.Join(dst, ".urb", "chk"), progress)
 	if err != nil {
 		return BackupReport{}, fmt.Errorf("export %s: %w", src, err)
@@ -184,7 +193,7 @@ func export(ctx context.Context, o *Options, src, chk string, progress func(done
 	if names, err := o.FS.ReadDir(chk); err != nil {
 		return BackupReport{}, err
 	} else if len(names) > 0 {
-		return BackupReport{}, cerrors.WithHint(fmt.Errorf("%s holds %s: %w", chk, names[0].Name(), fs.ErrExist), "export into an empty or new pier; nothing is overwritten")
+		return BackupReport{}, cerrors.WithHint(fmt.Errorf("%s holds %s: %w", chk, names[0].Name(), fs.ErrExist), exportElsewhere)
 	}
 	name := filepath.Join(chk, patch.ImageFile)
 	partial := name + ".partial"

@@ -89,6 +89,7 @@ func TestCopyOverwritesNothing(t *testing.T) {
 		{"Backup to an empty directory", func() error { _, err := image.Backup(ctx, "/store", "/empty", o, nil); return err }},
 		{"Restore to a full directory", func() error { _, err := image.Restore(ctx, "/store", "/full", o, nil); return err }},
 		{"Export to a pier with a snapshot", func() error { _, err := image.Export(ctx, "/store", "/pier", o, nil); return err }},
+		{"Export to a store", func() error { _, err := image.Export(ctx, "/store", "/store", o, nil); return err }},
 	} {
 		if err := refused.run(); !errors.Is(err, fs.ErrExist) {
 			t.Errorf("%s: %v, want %v", refused.name, err, fs.ErrExist)
@@ -96,6 +97,9 @@ func TestCopyOverwritesNothing(t *testing.T) {
 	}
 	if contents(t, m, "/full")["notes"] != "older" || contents(t, m, "/pier/.urb/chk")["image.bin"] != "older" {
 		t.Error("something was overwritten")
+	}
+	if dir, err := image.Resolve(m, "/store"); dir != "/store" || err != nil {
+		t.Errorf("/store is looked for in %s, %v", dir, err)
 	}
 }
 
