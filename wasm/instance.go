@@ -120,13 +120,13 @@ func (in *Instance) build(ctx context.Context) error {
 	if size, need := capacity(in.loom.Bytes()), (in.shape.MinPages+1)*wasmPage; size < need {
 		return fmt.Errorf("wasm: arena of %d bytes, the module needs %d at least", size, need)
 	}
-	in.depth, in.trap, in.funcs = 0, nil, map[string]api.Function{}
 	memory := &linearMemory{loom: in.loom, scratch: rec != nil}
 	config := in.config.Module.WithName("").WithStartFunctions()
-	in.module, err = in.runtime.InstantiateModule(experimental.WithMemoryAllocator(ctx, memory), in.compiled, config)
+	module, err := in.runtime.InstantiateModule(experimental.WithMemoryAllocator(ctx, memory), in.compiled, config)
 	if err != nil {
 		return fmt.Errorf("instantiate module %x: %w", in.sum, err)
 	}
+	in.module, in.depth, in.trap, in.funcs = module, 0, nil, map[string]api.Function{}
 	in.bindGlobals()
 	if rec == nil {
 		err = in.begin(ctx)

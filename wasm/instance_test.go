@@ -220,6 +220,24 @@ func TestRollbackToBeginning(t *testing.T) {
 	}
 }
 
+// An instance that a rollback could not bring back is closed, and says why.
+func TestRollbackFails(t *testing.T) {
+	w := mustOpen(t, t.TempDir(), setup{})
+	w.checkpoint(t)
+	if err := w.Instance.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Rollback(t.Context()); err == nil {
+		t.Fatal("a closed instance was rolled back")
+	}
+	if _, err := w.Call(t.Context(), "inc"); !errors.Is(err, ErrTrapped) {
+		t.Errorf("call: %v, want ErrTrapped", err)
+	}
+	if _, err := w.Checkpoint(t.Context()); !errors.Is(err, ErrTrapped) {
+		t.Errorf("checkpoint: %v, want ErrTrapped", err)
+	}
+}
+
 func TestCheckpointOnlyAtRest(t *testing.T) {
 	w := mustOpen(t, t.TempDir(), setup{})
 	var inside, rollback error
