@@ -50,16 +50,19 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	root := newRoot(s)
 	root.SetArgs(args[1:])
 	c, err := root.ExecuteContextC(ctx)
-	if err == nil {
+	_, decided := errors.AsType[*exitError](err)
+	switch {
+	case err == nil && out.failed == nil:
 		return ExitOK
-	}
-	if _, ok := errors.AsType[*exitError](err); c == root && !ok {
+	case err == nil:
+		err = out.failed // cobra prints help and does not look
+	case c == root && !decided:
 		err = unknownCommand(root, args[1:], err) // nothing else of the root fails
 	}
 	code := s.report(err)
-	if out.n == 0 && wantsJSON(c, args, code) {
-		if err := s.document(newFailure(code, err)); err != nil {
-			return ExitFailure
+	if out.n == 0 && out.failed == nil && wantsJSON(c, args, code) {
+		if lost := s.document(newFailure(code, err)); lost != nil {
+			s.report(lost)
 		}
 	}
 	return code

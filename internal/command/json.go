@@ -90,14 +90,19 @@ func newFailure(code int, err error) failure {
 	return f
 }
 
-// counter counts what was written to stdout: a document is printed only once.
+// counter counts what was written to stdout, where a document is printed only
+// once, and keeps the first error of that.
 type counter struct {
 	io.Writer
-	n int64
+	n      int64
+	failed error
 }
 
 func (c *counter) Write(b []byte) (int, error) {
 	n, err := c.Writer.Write(b)
 	c.n += int64(n)
+	if c.failed == nil {
+		c.failed = err
+	}
 	return n, err
 }
