@@ -44,6 +44,9 @@ type streams struct {
 func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
+	// What does not look at ctx, such as the opening of a pipe that nobody
+	// writes to, is ended by a second SIGINT.
+	defer context.AfterFunc(ctx, stop)()
 	args = aiodArgs(args)
 	out := &counter{Writer: stdout}
 	s := &streams{in: stdin, out: out, err: stderr}

@@ -1,7 +1,6 @@
 package command
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -45,8 +44,6 @@ func ringError(err error) error {
 		return &exitError{code: ExitFailure, err: err, hint: "one end creates the pair before the other opens it; --wait is how long to look for it"}
 	case errors.Is(err, shmring.ErrPeerDead):
 		return &exitError{code: ExitFailure, err: err, hint: "create the pair again: that removes what a dead creator left"}
-	case errors.Is(err, context.Canceled):
-		return &exitError{code: ExitInterrupted, err: err}
 	}
 	return err
 }

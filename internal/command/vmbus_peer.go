@@ -204,7 +204,7 @@ func (p *polling) wait() error {
 		runtime.Gosched()
 	default:
 		if err := p.ctx.Err(); err != nil {
-			return &exitError{code: ExitInterrupted, err: err}
+			return err
 		}
 		if time.Since(p.since) > p.timeout {
 			return errNoProgress
