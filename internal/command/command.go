@@ -105,6 +105,13 @@ func newRoot(s *streams) *cobra.Command {
 		newVMBus(s),
 		newAiod(s),
 	)
+	// cobra's help takes an unknown command for a question about its own usage.
+	root.InitDefaultHelpCmd()
+	help, _, _ := root.Find([]string{"help"})
+	help.Args = usageArgs(func(_ *cobra.Command, args []string) error {
+		_, _, err := root.Find(args)
+		return err
+	})
 	return root
 }
 

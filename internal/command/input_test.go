@@ -23,7 +23,8 @@ func TestUsage(t *testing.T) {
 		{"recover"}, {"recover", "--dry", dir},
 		{"backup", dir}, {"backup", dir, "a", "b"}, {"restore", dir}, {"export", "--vere", dir},
 		{"export", dir, filepath.Join(t.TempDir(), "new")},
-		{"patch"}, {"version", "x"}, {"completion"}, {"completion", "csh"},
+		{"patch"}, {"version", "x"}, {"completion"}, {"completion", "csh"}, {"ring"}, {"vmbus"},
+		{"help", "frob"},
 	} {
 		r := ctl(args...).wants(t, ExitUsage)
 		if r.out != "" || !strings.Contains(r.stderr, "\nhint: ") {

@@ -16,7 +16,9 @@ func newRing(s *streams) *cobra.Command {
 		Use:   "ring",
 		Short: "look into and exercise Demikernel-compatible shared memory rings",
 		Args:  usageArgs(cobra.NoArgs),
-		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
+		RunE: func(*cobra.Command, []string) error {
+			return &exitError{code: ExitUsage, err: errors.New("ring: no command given"), hint: "see 'loomctl ring --help'"}
+		},
 	}
 	c.AddCommand(newRingDump(s))
 	for _, t := range ringTraffics {
