@@ -4,15 +4,18 @@
 (function (print, hostEpoch, request, promiseState, promiseResult) {
   'use strict';
   // Scripts may replace any built-in; the bridge goes on with these.
-  const { Promise, Map, Set, WeakSet, Error, Symbol, Date, RegExp, String, JSON } = globalThis;
-  const { getOwnPropertyDescriptor, getPrototypeOf } = Object;
+  const { Promise, Map, Set, WeakSet, Error, Symbol, Date, RegExp, String, JSON, isNaN } = globalThis;
+  const { getOwnPropertyDescriptor, getPrototypeOf, setPrototypeOf, defineProperty, is } = Object;
   const { ownKeys, apply } = Reflect;
   const { stringify } = JSON;
   const { isArray } = Array;
   const { isView } = ArrayBuffer;
   const then = Promise.prototype.then;
+  const functionText = Function.prototype.toString;
   const unhandled = new Map();
   const { get: mapGet, set: mapSet, delete: mapDelete, clear: mapClear, forEach: mapForEach } = Map.prototype;
+  // bare makes v inherit nothing: neither a setter nor a toJSON of a script's.
+  const bare = (v) => setPrototypeOf(v, null);
 
   // ---- inspect: any value as one line ----
 
@@ -24,7 +27,7 @@
     switch (typeof v) {
       case 'string': return stringify(v);
       case 'bigint': return `${v}n`;
-      case 'number': return Object.is(v, -0) ? '-0' : String(v);
+      case 'number': return is(v, -0) ? '-0' : String(v);
       case 'function': return describeFunction(v);
       case 'object': break;
       default: return String(v);
@@ -45,7 +48,7 @@
   }
 
   function describeFunction(f) {
-    const kind = /^class\b/.test(Function.prototype.toString.call(f)) ? 'class' : 'Function';
+    const kind = /^class\b/.test(apply(functionText, f, [])) ? 'class' : 'Function';
     return `[${kind}${f.name ? (kind === 'class' ? ' ' : ': ') + f.name : ''}]`;
   }
 
@@ -114,14 +117,21 @@
 
   // ---- what scripts see ----
 
-  const format = (args) => args.map((v) => typeof v === 'string' ? v : safely(inspect, v)).join(' ');
+  function format(args) {
+    let line = '';
+    for (let i = 0; i < args.length; i++) {
+      const v = args[i];
+      line += (i ? ' ' : '') + (typeof v === 'string' ? v : safely(inspect, v));
+    }
+    return line;
+  }
   const out = (...args) => { print(1, format(args)); };
   const err = (...args) => { print(2, format(args)); };
   const define = (name, value) =>
-    Object.defineProperty(globalThis, name, { value, writable: true, configurable: true, enumerable: false });
+    defineProperty(globalThis, name, { value, writable: true, configurable: true, enumerable: false });
   define('console', { log: out, info: out, debug: out, warn: err, error: err });
   define('epoch', () => hostEpoch());
-  let waiting = [];
+  let waiting = bare([]);
   define('checkpoint', () => new Promise((resolve, reject) => {
     waiting[waiting.length] = { resolve, reject };
     request();
@@ -136,6 +146,8 @@
     track(id, promise) {
       const input = { id, state: 'pending', value: undefined };
       current = input;
+      // then asks the promise for its constructor, which scripts may have replaced.
+      defineProperty(promise, 'constructor', bare({ value: undefined }));
       apply(then, promise, [
         (result) => { input.state = 'done'; input.value = result.value; },
         (reason) => {
@@ -150,20 +162,20 @@
     unfinished: () => current === undefined ? '' : current.id,
     // outcome ends the current input.
     outcome() {
-      const errors = [];
+      const errors = bare([]);
       apply(mapForEach, unhandled, [(reason) => { errors[errors.length] = safely(describe, reason); }]);
       apply(mapClear, unhandled, []);
       const input = current ?? { state: 'done', value: undefined };
       current = undefined;
       const text = input.state === 'done' ? safely(inspect, input.value)
         : input.state === 'failed' ? safely(describe, input.value) : 'Promise { <pending> }';
-      return stringify({ state: input.state, text, errors });
+      return stringify(bare({ state: input.state, text, errors }));
     },
     describe: (e) => safely(describe, e),
     // settle answers every checkpoint() so far.
     settle(number, failure) {
       const list = waiting;
-      waiting = [];
+      waiting = bare([]);
       for (let i = 0; i < list.length; i++) {
         if (failure === '') list[i].resolve(number);
         else list[i].reject(new Error(failure));

@@ -353,10 +353,36 @@ func TestHostileGuest(t *testing.T) {
 		JSON.stringify = Reflect.apply = Object.getPrototypeOf = () => { throw 3 };
 		Function.prototype.call = Function.prototype.apply = () => { throw 4 };
 		globalThis.Error = globalThis.Promise = globalThis.Map = globalThis.Set = undefined;
+		Array.prototype.join = () => Symbol();
 		1`, "done 1")
 	w.want(t, "await checkpoint()", "done 1")
 	w.want(t, "throw 5", "failed Uncaught 5")
 	w.want(t, "2", "done 2")
+	w.want(t, "console.log(6, 7)", "done undefined")
+	if !slices.Equal(w.printed, []string{"1 6 7"}) {
+		t.Errorf("printed %q", w.printed)
+	}
+}
+
+// What a script adds where everything inherits from is not the host's either.
+func TestHostilePrototypes(t *testing.T) {
+	for _, source := range []string{
+		"Object.prototype.toJSON = () => 3",
+		"Array.prototype.toJSON = String.prototype.toJSON = () => 'x'",
+		"Object.prototype.get = Object.prototype.set = Object.prototype.value = 3",
+		"Object.defineProperty(Array.prototype, '0', {set() {}, get: () => ({})})",
+		"Promise.prototype.constructor = 3",
+		"Object.defineProperty(Promise, Symbol.species, {get() { throw 3 }})",
+		"delete globalThis.Object; delete globalThis.isNaN; delete globalThis.Function",
+	} {
+		t.Run(source, func(t *testing.T) {
+			w := open(t, memfs.New(), 64<<20)
+			w.eval(t, source)
+			w.want(t, "1", "done 1")
+			w.want(t, "(async () => { throw 4 })()", "done Promise { <rejected> 4 }", "Uncaught 4")
+			w.want(t, "let at = checkpoint(); at.constructor = Promise; await at", "done 1")
+		})
+	}
 }
 
 func TestRollback(t *testing.T) {
