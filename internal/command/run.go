@@ -191,7 +191,8 @@ func (s *session) evalLines(ctx context.Context, in io.Reader) error {
 				return nil
 			}
 			if l.err != nil {
-				return fmt.Errorf("read standard input: %w", l.err)
+				// What ran is saved, as at the end of the input.
+				return errors.Join(l.err, s.end(ctx))
 			}
 			if l.text == "" {
 				continue
@@ -232,8 +233,15 @@ func readLines(ctx context.Context, in io.Reader) <-chan inputLine {
 				return
 			}
 		}
-		if scan.Err() != nil {
-			send(inputLine{err: scan.Err()})
+		switch err := scan.Err(); {
+		case errors.Is(err, bufio.ErrTooLong):
+			send(inputLine{err: &exitError{
+				code: ExitFailure,
+				err:  fmt.Errorf("read standard input: a line is longer than %d bytes", maxLine),
+				hint: "a script in a file, loomctl run DIR FILE.js, can be of any length",
+			}})
+		case err != nil:
+			send(inputLine{err: fmt.Errorf("read standard input: %w", err)})
 		}
 	}()
 	return lines

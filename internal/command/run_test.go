@@ -3,10 +3,13 @@ package command
 import (
 	"bytes"
 	"context"
+	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/iotest"
 )
 
 // watched is a writer that calls seen once, when text has been written.
@@ -113,4 +116,39 @@ func TestOutputIsDurable(t *testing.T) {
 	if code != ExitOK || out != "0\n0\n1\n" {
 		t.Errorf("exit %d, %q, %s", code, out, errs)
 	}
+}
+
+// Input that ends in an error is not evaluated, and what came before is saved.
+func TestInputFails(t *testing.T) {
+	guest := requireGuest(t)
+	for name, c := range map[string]struct {
+		rest io.Reader
+		want string
+	}{
+		"an error":    {iotest.ErrReader(errors.New("the cable is out")), "loomctl: read standard input: the cable is out\n"},
+		"a long line": {io.LimitReader(endless{}, maxLine+1), "loomctl: read standard input: a line is longer than 67108864 bytes\nhint: a script in a file"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "state")
+			var out, errs bytes.Buffer
+			s := &streams{in: io.MultiReader(strings.NewReader("var n = 7\n"), c.rest), out: &out, err: &errs}
+			f := runFlags{size: 64 << 20, every: 100, guest: guest, io: ioDirect}
+			if code := s.report(s.run(t.Context(), f, true, dir, "")); code != ExitFailure || !strings.Contains(errs.String(), c.want) {
+				t.Errorf("exit %d, %s", code, &errs)
+			}
+			if code, out, errs := runOnce(t, dir, "", "n\n", ""); code != ExitOK || out != "7\n" {
+				t.Errorf("next run: exit %d, %q, %s", code, out, errs)
+			}
+		})
+	}
+}
+
+// endless is one line without an end.
+type endless struct{}
+
+func (endless) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = ' '
+	}
+	return len(p), nil
 }
