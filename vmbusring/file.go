@@ -20,9 +20,9 @@ func FileSize(size int) int64 { return 2 * (PageSize + int64(size)) }
 
 // OpenFile maps the rings of size data bytes each in the named file. A file
 // that does not exist or is empty becomes two empty rings; several processes
-// may do that at the same time. Any other length is an error. A file that is
-// cut short while it is mapped raises SIGBUS: share it only with those who may
-// end this process.
+// may do that at the same time. Any other length is an error, and so is a disk
+// without room for the whole file. A file that is cut short while it is mapped
+// raises SIGBUS: share it only with those who may end this process.
 func OpenFile(name string, size int) (*File, error) {
 	if err := checkSize(size); err != nil {
 		return nil, err
@@ -50,20 +50,17 @@ func OpenFile(name string, size int) (*File, error) {
 	return file, nil
 }
 
-// prepare gives an empty file its length. Zero bytes are an empty ring, and
-// two processes that do this at once do the same.
+// prepare gives an empty file its length, and every file its blocks. Zero bytes
+// are an empty ring, and two processes that do this at once do the same.
 func prepare(f *os.File, want int64) error {
 	info, err := f.Stat()
 	if err != nil {
 		return err
 	}
-	if info.Size() == 0 {
-		return f.Truncate(want)
+	if n := info.Size(); n != 0 && n != want {
+		return fmt.Errorf("%d bytes, expected %d: %w", n, want, ErrInvalid)
 	}
-	if info.Size() != want {
-		return fmt.Errorf("%d bytes, expected %d: %w", info.Size(), want, ErrInvalid)
-	}
-	return nil
+	return reserve(f, want)
 }
 
 // Ring returns ring 0 or 1.

@@ -78,6 +78,21 @@ func TestCopyToFullDisk(t *testing.T) {
 	unchanged(t, "a full disk", dir, before)
 }
 
+// Rings for which there is no room, new ones and a file with holes.
+func TestRingsOnFullDisk(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "small"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, before := range []string{"", "truncate -s 139264 small/rings; "} {
+		r := inNamespace(t, dir, "mount -t tmpfs -o size=48k none small; "+before+
+			`exec "$LOOMCTL" vmbus produce --json --ring-size 65536 --packets 200 --timeout 1ms small/rings`).wants(t, ExitNoSpace)
+		if !strings.Contains(r.out, `"no_space"`) || !strings.Contains(r.stderr, "reserve 139264 bytes: no space left") {
+			t.Errorf("%q: stdout %s, stderr %s", before, r.out, r.stderr)
+		}
+	}
+}
+
 // No permission is an error, and not an absent store.
 func TestNoPermission(t *testing.T) {
 	dir := newStore(t, false)
