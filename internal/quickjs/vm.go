@@ -94,10 +94,10 @@ func Open(ctx context.Context, l *loom.Loom, config Config) (*VM, error) {
 func (vm *VM) open(ctx context.Context) (err error) {
 	config := wazero.NewRuntimeConfig()
 	if vm.config.CacheDir != "" {
-		if vm.cache, err = wazero.NewCompilationCacheWithDir(vm.config.CacheDir); err != nil {
-			return fmt.Errorf("open cache of compiled modules: %w", err)
+		// One that can not be used costs time, as a damaged one does.
+		if cache, err := wazero.NewCompilationCacheWithDir(vm.config.CacheDir); err == nil {
+			vm.cache, config = cache, config.WithCompilationCache(cache)
 		}
-		config = config.WithCompilationCache(vm.cache)
 	}
 	vm.runtime = wazero.NewRuntimeWithConfig(ctx, config)
 	if err := vm.instantiateImports(ctx, vm.runtime); err != nil {

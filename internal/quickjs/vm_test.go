@@ -416,6 +416,26 @@ func TestOpenRefuses(t *testing.T) {
 	}
 }
 
+// A cache that can not be used costs time as well.
+func TestUnusableCache(t *testing.T) {
+	bin := guest(t)
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	l, err := loom.Open("/state", &loom.Options{Size: 64 << 20, FS: memfs.New()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	vm, err := Open(t.Context(), l, Config{Module: bin, CacheDir: filepath.Join(file, "below")})
+	if err == nil {
+		err = vm.Close(t.Context())
+	}
+	if err := errors.Join(err, l.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // A damaged cache of compiled modules costs time, not the store.
 func TestDamagedCache(t *testing.T) {
 	bin, cache := guest(t), t.TempDir()
