@@ -84,10 +84,12 @@ func newRingTraffic(s *streams, t ringTraffic) *cobra.Command {
 			r.stream, r.digest = ringload.New(seed, lo, hi), ringload.NewDigest()
 			r.buf = make([]byte, shmring.MaxMessage)
 			pair, err := ringAttach(ctx, args[1], r.creates, wait, &shmring.Options{Plain: plain})
-			if err != nil {
+			if errors.Is(err, shmring.ErrName) {
 				return ringError(err)
 			}
-			err = r.use(pair, t)
+			if err == nil {
+				err = r.use(pair, t)
+			}
 			printed := s.ringJSON(&ringResult{
 				Schema: schema, Op: t.name, Messages: r.digest.Messages, Bytes: r.digest.Bytes, Sum: fmt.Sprintf("%016x", r.digest.Sum64()),
 				EOF: r.eof && err == nil, Verified: r.verify && err == nil && t.name != "push",
