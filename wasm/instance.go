@@ -86,10 +86,11 @@ func Open(ctx context.Context, r wazero.Runtime, bin []byte, l *loom.Loom, confi
 }
 
 // stored returns the record of the last checkpoint, checked against the module
-// and the arena; nil if there has never been a checkpoint.
+// and the arena; nil if there has never been a checkpoint. An imported snapshot
+// has had none either, but it is not empty.
 func (in *Instance) stored() (*record, error) {
 	b, epoch := in.loom.AppRecord(), in.loom.Epoch()
-	if epoch == 0 && len(b) == 0 {
+	if epoch == 0 && len(b) == 0 && in.loom.Metrics().ImagePages == 0 {
 		return nil, nil
 	}
 	var rec record

@@ -1,9 +1,12 @@
 package wasm
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -367,6 +370,22 @@ func TestOpenRefusesRecords(t *testing.T) {
 				t.Errorf("%v, want ErrRecord", err)
 			}
 		})
+	}
+}
+
+// An imported snapshot is another program's state as well.
+func TestOpenRefusesImported(t *testing.T) {
+	dir := t.TempDir()
+	image := bytes.Repeat([]byte("vere"), loom.PageSize/4)
+	if err := os.WriteFile(filepath.Join(dir, "image.bin"), image, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w, err := open(t, dir, setup{})
+	if !errors.Is(err, ErrRecord) {
+		t.Errorf("%v, want ErrRecord", err)
+	}
+	if !bytes.Equal(w.loom.Bytes()[:len(image)], image) {
+		t.Error("its memory was stored to")
 	}
 }
 
