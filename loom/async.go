@@ -69,6 +69,14 @@ func (l *Loom) CheckpointAsync(ctx context.Context) (*Pending, error) {
 	return p, nil
 }
 
+// awaitCapture waits until it is known which checkpoint is the last. An error
+// of that on its way remains to be seen.
+func (l *Loom) awaitCapture() {
+	if l.capture != nil {
+		<-l.capture.done
+	}
+}
+
 // settleCapture waits for the asynchronous checkpoint under way, so that its
 // outcome is known. Its error is returned if nobody has seen it.
 func (l *Loom) settleCapture(ctx context.Context) error {

@@ -54,6 +54,7 @@ func (l *Loom) Checkpoint(ctx context.Context) (Checkpoint, error) {
 type captured struct {
 	Checkpoint
 	change image.Change
+	high   int // watermark
 	began  time.Time
 }
 
@@ -90,8 +91,9 @@ func (l *Loom) take(ctx context.Context) (*captured, error) {
 			return nil, err
 		}
 	}
-	_, l.high = l.arena.Watermarks()
+	_, high := l.arena.Watermarks()
 	c := &captured{
+		high:       high,
 		Checkpoint: Checkpoint{Epoch: st.Epoch + 1, Pages: len(dirty), Bytes: int64(len(dirty)) * PageSize, Low: low},
 		change:     image.Change{Pages: dirty, Low: low, App: l.app},
 		began:      began,
@@ -141,6 +143,7 @@ func (l *Loom) commit(ctx context.Context, c *captured) error {
 		l.tell(Failed, c, err)
 		return err
 	}
+	l.high = c.high
 	l.tell(Committed, c, nil)
 	l.startApply(c)
 	return nil

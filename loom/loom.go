@@ -35,7 +35,7 @@ type Loom struct {
 	op      sync.Mutex
 	closed  bool
 	app     []byte
-	high    int   // high watermark at the last capture
+	high    int   // high watermark of the last committed checkpoint, for Rollback
 	dirty   []int // what the last capture found; the next one reuses it
 	copies  copies
 	capture *Pending

@@ -22,13 +22,17 @@ func (l *Loom) Rollback() error {
 }
 
 func (l *Loom) rollback() error {
-	if l.capture != nil {
-		// A checkpoint on its way either commits and is the target, or fails
-		// and is forgotten with everything else.
-		<-l.capture.done
-		l.capture = nil
-	}
+	// A checkpoint on its way either commits and is the target, or fails and is
+	// forgotten with everything else.
+	l.awaitCapture()
+	l.capture = nil
 	st := l.store.State()
+	// Before the pages are collected: a guard page that stands on bytes which
+	// come back to life is moved away then, and restored like the others.
+	if err := l.arena.SetWatermarks(int(st.Low), l.high); err != nil {
+		return err
+	}
+	l.low.Store(st.Low)
 	dirty, err := l.arena.Collect(nil, st.Pages)
 	if err != nil {
 		return err
@@ -40,10 +44,6 @@ func (l *Loom) rollback() error {
 	if err := l.clearAbove(st.Pages); err != nil {
 		return err
 	}
-	if err := l.arena.SetWatermarks(int(st.Low), l.high); err != nil {
-		return err
-	}
-	l.low.Store(st.Low)
 	l.app = st.App
 	return nil
 }
