@@ -53,6 +53,7 @@ func (l *Loom) DirtyAll() error {
 		return err
 	}
 	defer l.end()
+	l.awaitCapture()
 	l.arena.MarkAll(l.store.Pages())
 	return nil
 }
@@ -79,6 +80,7 @@ func (l *Loom) Toss() error {
 	if l.limbo != nil {
 		return nil
 	}
+	l.awaitCapture() // its pages may be about to become the image's
 	low, err := l.lowWatermark(l.store.State())
 	if err != nil {
 		return fmt.Errorf("loom: toss: %w", err)
