@@ -33,24 +33,38 @@ var scratches = sync.Pool{New: func() any { return new(scratch) }}
 // order, from up to workers goroutines (0: one a core), each with a scratch
 // of its own. The first error ends it.
 func inChunks(ctx context.Context, workers, n int, work func(from, to int, c *scratch) error) error {
+	return inChunksUnder(ctx, nil, workers, n, work)
+}
+
+// inChunksUnder is inChunks, of which each goroutine works under guard, which
+// calls what it is given and may make an error of a panic.
+func inChunksUnder(ctx context.Context, guard func(func() error) error, workers, n int, work func(from, to int, c *scratch) error) error {
 	if workers <= 0 {
 		workers = runtime.GOMAXPROCS(0)
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var next atomic.Int64
-	loop := func() {
+	chunks := func() error {
 		c := scratches.Get().(*scratch)
 		defer scratches.Put(c)
 		for ctx.Err() == nil {
 			from := int(next.Add(chunkPages)) - chunkPages
 			if from >= n {
-				return
+				return nil
 			}
 			if err := work(from, min(from+chunkPages, n), c); err != nil {
-				cancel(err)
-				return
+				return err
 			}
+		}
+		return nil
+	}
+	if guard == nil {
+		guard = func(f func() error) error { return f() }
+	}
+	loop := func() {
+		if err := guard(chunks); err != nil {
+			cancel(err)
 		}
 	}
 	var wg sync.WaitGroup

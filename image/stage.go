@@ -20,6 +20,10 @@ type Change struct {
 	// Content returns the bytes of Pages[i], one page long. It is called from
 	// several goroutines, once for each page; the bytes are copied.
 	Content func(i int) []byte
+	// Guard, if not nil, is what each of those goroutines reads such bytes
+	// under: it calls read, and makes an error of what goes wrong there, since
+	// memory may be a mapping of a file that can not be read.
+	Guard func(read func() error) error
 	// Still says that nobody changes what Content returns until Stage is over:
 	// then it is written from where it lies, and not copied.
 	Still bool
@@ -146,7 +150,7 @@ func (s *Store) writeBody(ctx context.Context, rec *patch.Record, c Change) ([]p
 		}
 	}
 	first := rec.BodyOffset + g.LinesLen(len(lines))
-	err := inChunks(ctx, s.o.Workers, len(lines), func(from, to int, sc *scratch) error {
+	err := inChunksUnder(ctx, c.Guard, s.o.Workers, len(lines), func(from, to int, sc *scratch) error {
 		hash := func(i int, content []byte) {
 			lines[i] = patch.Line{Page: c.Pages[i], Hash: checksum.Sum64(content)}
 		}

@@ -54,7 +54,10 @@ func (l *Loom) CheckpointAsync(ctx context.Context) (*Pending, error) {
 		return p, nil
 	}
 	pages := c.change.Pages
-	l.copies.fill(len(pages), func(i int) []byte { return l.page(pages[i]) })
+	if err := l.copies.fill(len(pages), func(i int) []byte { return l.page(pages[i]) }, l.Do); err != nil {
+		l.failed(c, err)
+		return nil, fmt.Errorf("loom: checkpoint %d: %w", c.Epoch, err)
+	}
 	c.change.Content, c.change.Still = l.copies.page, true
 	l.capture = p
 	go func() {

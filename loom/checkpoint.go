@@ -38,12 +38,12 @@ func (l *Loom) Checkpoint(ctx context.Context) (Checkpoint, error) {
 		l.arena.Mark(c.change.Pages)
 		return c.Checkpoint, nil
 	}
-	c.change.Content = func(i int) []byte { return l.page(c.change.Pages[i]) }
+	c.change.Content, c.change.Guard = func(i int) []byte { return l.page(c.change.Pages[i]) }, l.Do
 	if err := l.commit(ctx, c); err != nil {
 		return Checkpoint{}, fmt.Errorf("loom: checkpoint %d: %w", c.Epoch, err)
 	}
 	if l.o.Validate {
-		if err := l.validateAfter(ctx); err != nil {
+		if err := l.Do(func() error { return l.validateAfter(ctx) }); err != nil {
 			return c.Checkpoint, err
 		}
 	}
@@ -79,14 +79,14 @@ func (l *Loom) take(ctx context.Context) (*captured, error) {
 	// the one before.
 	l.dirty, err = l.arena.Collect(l.dirty[:0], newPages)
 	if err != nil {
-		return nil, err
+		return nil, l.pageError(err)
 	}
 	dirty := l.dirty
 	if l.o.Free != nil {
 		dirty = l.dropFree(dirty)
 	}
 	if l.o.Validate {
-		if err := l.validateBefore(dirty, min(st.Pages, newPages)); err != nil {
+		if err := l.Do(func() error { return l.validateBefore(dirty, min(st.Pages, newPages)) }); err != nil {
 			l.arena.Mark(dirty)
 			return nil, err
 		}
@@ -134,19 +134,23 @@ func (l *Loom) dropFree(dirty []int) []int {
 
 // commit is steps 2 to 4 of the protocol, and starts step 5.
 func (l *Loom) commit(ctx context.Context, c *captured) error {
-	err := l.stageAndCommit(ctx, c)
-	l.metrics.committed(c, err)
-	if err != nil {
-		// R4: before the record is touched nothing is lost. In doubt, marking
-		// does no harm: no checkpoint will follow.
-		l.arena.Mark(c.change.Pages)
-		l.tell(Failed, c, err)
+	if err := l.stageAndCommit(ctx, c); err != nil {
+		l.failed(c, err)
 		return err
 	}
+	l.metrics.committed(c, nil)
 	l.high = c.high
 	l.tell(Committed, c, nil)
 	l.startApply(c)
 	return nil
+}
+
+// failed takes back what was captured. R4: before the record is touched nothing
+// is lost. In doubt, marking does no harm: no checkpoint will follow.
+func (l *Loom) failed(c *captured, err error) {
+	l.metrics.committed(c, err)
+	l.arena.Mark(c.change.Pages)
+	l.tell(Failed, c, err)
 }
 
 func (l *Loom) stageAndCommit(ctx context.Context, c *captured) error {

@@ -1,6 +1,7 @@
 package loom
 
 import (
+	"cmp"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -18,25 +19,28 @@ const (
 )
 
 // fill makes copies of n pages, on all cores. They are valid until the next
-// fill.
-func (c *copies) fill(n int, page func(i int) []byte) {
+// fill. What goes wrong where a page is read is guard's to say.
+func (c *copies) fill(n int, page func(i int) []byte, guard func(read func() error) error) error {
 	for len(c.chunks)*chunkPages < n {
 		c.chunks = append(c.chunks, make([]byte, chunkPages*PageSize))
 	}
 	var next atomic.Int64
-	fill := func() {
+	fill := func() error {
 		for lo := int(next.Add(chunkPages)) - chunkPages; lo < n; lo = int(next.Add(chunkPages)) - chunkPages {
 			for i := lo; i < min(lo+chunkPages, n); i++ {
 				copy(c.page(i), page(i))
 			}
 		}
+		return nil
 	}
+	errs := make([]error, max(1, min(runtime.GOMAXPROCS(0), (n+chunkPages-1)/chunkPages)))
 	var wg sync.WaitGroup
-	for range min(runtime.GOMAXPROCS(0), (n+chunkPages-1)/chunkPages) - 1 {
-		wg.Go(fill)
+	for i := range errs[1:] {
+		wg.Go(func() { errs[i+1] = guard(fill) })
 	}
-	fill()
+	errs[0] = guard(fill)
 	wg.Wait()
+	return cmp.Or(errs...)
 }
 
 // page returns the copy with number i.

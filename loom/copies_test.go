@@ -15,19 +15,23 @@ func TestCopies(t *testing.T) {
 		for _, chunk := range c.chunks {
 			clear(chunk)
 		}
-		c.fill(n, page)
+		if err := c.fill(n, page, call); err != nil {
+			t.Fatal(err)
+		}
 		for i := range n {
 			if got := c.page(i); len(got) != PageSize || got[0] != byte(i%3) || got[PageSize-1] != byte(i%3) {
 				t.Fatalf("copy %d of %d holds %d...%d", i, n, got[0], got[PageSize-1])
 			}
 		}
 	}
-	few := testing.AllocsPerRun(10, func() { c.fill(1, page) })
-	many := testing.AllocsPerRun(10, func() { c.fill(5*chunkPages, page) })
+	few := testing.AllocsPerRun(10, func() { _ = c.fill(1, page, call) })
+	many := testing.AllocsPerRun(10, func() { _ = c.fill(5*chunkPages, page, call) })
 	if many > few {
 		t.Errorf("%v allocations for %d pages, %v for one", many, 5*chunkPages, few)
 	}
 }
+
+func call(f func() error) error { return f() }
 
 func TestCopiesAreGivenBack(t *testing.T) {
 	all := make([][]byte, keptChunks+5)

@@ -15,7 +15,12 @@ import (
 //
 // Panics that are not faults on the arena go on as without Do.
 func (l *Loom) Do(f func() error) error {
-	err := mapping.Guarded(l.region.Bytes(), f)
+	return l.pageError(mapping.Guarded(l.region.Bytes(), f))
+}
+
+// pageError makes a *PageError of a fault on the arena, and leaves every other
+// error as it is.
+func (l *Loom) pageError(err error) error {
 	fault, ok := errors.AsType[*mapping.FaultError](err)
 	if !ok {
 		return err
