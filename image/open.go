@@ -52,8 +52,11 @@ func Open(ctx context.Context, dir string, options *Options) (_ *Store, _ Report
 		return nil, Report{}, err
 	}
 	defer func() {
-		if err != nil {
-			err = errors.Join(err, s.closeFiles())
+		if err == nil {
+			return
+		}
+		if also := s.closeFiles(); also != nil { // a Join without need hides the hint
+			err = errors.Join(err, also)
 		}
 	}()
 	if o.Create {

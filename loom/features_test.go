@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 
+	cerrors "github.com/cockroachdb/errors"
+
 	"loomstore/aiodfs"
 	"loomstore/fault"
 	"loomstore/guard"
@@ -465,6 +467,9 @@ func TestImageLargerThanTheArena(t *testing.T) {
 	save(t, l)
 	shut(t, l)
 	_, err := loom.Open(dir, &loom.Options{Size: 16 * page})
+	if hints := cerrors.GetAllHints(err); len(hints) != 1 {
+		t.Errorf("hints %q", hints)
+	}
 	if !errors.Is(err, loom.ErrMismatch) || !strings.Contains(err.Error(), "16 pages") || !strings.Contains(err.Error(), "31 pages") {
 		t.Fatalf("got %v", err)
 	}

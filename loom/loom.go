@@ -70,8 +70,11 @@ func OpenContext(ctx context.Context, dir string, options *Options) (_ *Loom, er
 	}
 	l.o.Resident = l.o.Resident || mapping.OnHeap
 	defer func() {
-		if err != nil {
-			err = errors.Join(err, l.release(ctx))
+		if err == nil {
+			return
+		}
+		if also := l.release(ctx); also != nil { // a Join without need hides the hint
+			err = errors.Join(err, also)
 		}
 	}()
 	if l.region, err = mapping.Reserve(int(l.o.Size), PageSize); err != nil {
