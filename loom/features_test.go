@@ -449,7 +449,7 @@ func TestFailedApplyIsRetried(t *testing.T) {
 func TestBadOptions(t *testing.T) {
 	dir := t.TempDir()
 	for _, o := range []*loom.Options{
-		{Size: 100}, {Size: -page}, {Tracker: "magic"}, {Resident: true, Ephemeral: "x"}, {FS: vfs.OS, IO: aiodfs.New(nil)},
+		{Size: 100}, {Size: -page}, {Size: -1}, {Size: 1<<63 - page}, {Size: 1<<63 - 1}, {Tracker: "magic"}, {Resident: true, Ephemeral: "x"}, {FS: vfs.OS, IO: aiodfs.New(nil)},
 	} {
 		if _, err := loom.Open(dir, o); !errors.Is(err, loom.ErrOptions) {
 			t.Errorf("%+v: %v", o, err)

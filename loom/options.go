@@ -19,6 +19,9 @@ const PageSize = fault.PageSize
 // addresses, of which only pages in use cost memory.
 const DefaultSize = 4 << 30
 
+// maxSize is more than any processor can address.
+const maxSize = 1 << 62
+
 // FS is the file system that every durable byte of a store goes through (R7).
 type FS = vfs.FS
 
@@ -98,9 +101,11 @@ type Options struct {
 // Validate reports the first choice that can not be.
 func (o *Options) validate() error {
 	switch {
-	case o.Size < 0 || o.Size%PageSize != 0:
+	case o.Size < 0 || o.Size > maxSize:
+		return fmt.Errorf("loom: arena of %d bytes, from 0 to %d can be: %w", o.Size, int64(maxSize), ErrOptions)
+	case o.Size%PageSize != 0:
 		return cerrors.WithHint(fmt.Errorf("loom: arena of %d bytes is not a multiple of the page size %d: %w", o.Size, PageSize, ErrOptions),
-			fmt.Sprintf("%d and %d are", o.Size/PageSize*PageSize, (o.Size/PageSize+1)*PageSize))
+			fmt.Sprintf("%d is", (o.Size/PageSize+1)*PageSize))
 	case o.FS != nil && o.IO != nil:
 		return fmt.Errorf("loom: FS and IO exclude each other: %w", ErrOptions)
 	case o.ScrubEvery < 0:
