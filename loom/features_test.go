@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -485,6 +486,31 @@ func TestClosedLoom(t *testing.T) {
 	}
 	if _, err := l.Checkpoint(ctx); !errors.Is(err, loom.ErrClosed) {
 		t.Errorf("Checkpoint: %v", err)
+	}
+}
+
+// TestMetricsBesideClose: a watching goroutine need not know when the program
+// ends; what was counted stays.
+func TestMetricsBesideClose(t *testing.T) {
+	l := open(t, t.TempDir(), &loom.Options{Tracker: fault.Mprotect})
+	l.Bytes()[0] = 1
+	save(t, l)
+	last := l.Metrics().Tracking
+	var wg sync.WaitGroup
+	var stop atomic.Bool
+	watching := make(chan struct{})
+	wg.Go(func() {
+		close(watching)
+		for !stop.Load() {
+			l.Metrics()
+		}
+	})
+	<-watching
+	shut(t, l)
+	stop.Store(true)
+	wg.Wait()
+	if m := l.Metrics(); last.Faults == 0 || m.Tracking != last || m.ArenaPages != size/page || m.Epoch != 1 {
+		t.Errorf("%+v behind Close, want %+v", m, last)
 	}
 }
 

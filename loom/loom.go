@@ -170,6 +170,7 @@ func (l *Loom) release(ctx context.Context) error {
 		errs = append(errs, l.store.Close(ctx))
 	}
 	if l.arena != nil {
+		l.metrics.trackingEnds(l.arena.Stats())
 		errs = append(errs, l.arena.Close())
 	}
 	if l.region != nil {

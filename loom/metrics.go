@@ -36,8 +36,16 @@ type Metrics struct {
 // counters are the metrics that operations count. They are updated from the
 // goroutines of asynchronous checkpoints and applies.
 type counters struct {
-	mu sync.Mutex
-	m  Metrics
+	mu     sync.Mutex
+	m      Metrics
+	closed bool // m.Tracking has the last counts; there is no arena to ask
+}
+
+// trackingEnds keeps what the tracker has counted, before it is gone.
+func (c *counters) trackingEnds(last fault.Stats) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.m.Tracking, c.closed = last, true
 }
 
 func (c *counters) captured(took time.Duration) {
@@ -85,17 +93,20 @@ func (c *counters) scrubbedRound() {
 }
 
 // Metrics returns what happened since Open. It waits for nothing and may be
-// called while the program runs.
+// called while the program runs, and beside Close and after it.
 func (l *Loom) Metrics() Metrics {
 	l.metrics.mu.Lock()
 	m := l.metrics.m
+	if !l.metrics.closed {
+		m.Tracking = l.arena.Stats()
+	}
 	l.metrics.mu.Unlock()
 	st := l.store.State()
-	m.Epoch, m.ImagePages, m.ArenaPages = st.Epoch, st.Pages, l.pages()
+	m.Epoch, m.ImagePages, m.ArenaPages = st.Epoch, st.Pages, int(l.o.Size/PageSize)
 	m.IO = "direct"
 	if l.o.IO != nil {
 		m.IO = fmt.Sprint(l.o.IO)
 	}
-	m.Tracker, m.TrackerReason, m.Tracking = l.arena.Kind(), l.arena.Reason(), l.arena.Stats()
+	m.Tracker, m.TrackerReason = l.arena.Kind(), l.arena.Reason()
 	return m
 }
