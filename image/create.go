@@ -43,16 +43,22 @@ func makeDirs(fsys vfs.FS, dir string) ([]string, error) {
 	if err := syncName(fsys, filepath.Dir(missing[0])); err != nil {
 		return nil, err
 	}
-	for i, d := range missing {
+	// What somebody else has put there meanwhile, or a symbolic link to nothing,
+	// is not made here, and so not removed either.
+	var made []string
+	for _, d := range missing {
 		err := fsys.Mkdir(d, 0o700)
+		if err == nil {
+			made = append(made, d)
+		}
 		if err == nil || errors.Is(err, fs.ErrExist) {
 			err = fsys.SyncDir(filepath.Dir(d))
 		}
 		if err != nil {
-			return nil, errors.Join(err, removeDirs(fsys, missing[:i]))
+			return nil, errors.Join(err, removeDirs(fsys, made))
 		}
 	}
-	return missing, nil
+	return made, nil
 }
 
 // removeDirs removes what makeDirs made, as far as it is empty.

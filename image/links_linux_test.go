@@ -1,0 +1,70 @@
+package image_test
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"loomstore/image"
+)
+
+// symlink makes a link and returns a check that it still is one.
+func symlink(t *testing.T, target, name string) (check func()) {
+	t.Helper()
+	if err := os.Symlink(target, name); err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		t.Helper()
+		if got, err := os.Readlink(name); err != nil || got != target {
+			t.Errorf("the link has become %q, %v", got, err)
+		}
+	}
+}
+
+// A link to nothing, above all to a disk that is not mounted, is nobody's to
+// remove.
+func TestLinkToNothingStays(t *testing.T) {
+	ctx, dir := context.Background(), t.TempDir()
+	closedStoreIn(t, filepath.Join(dir, "store"))
+	link := filepath.Join(dir, "link")
+	check := symlink(t, filepath.Join(dir, "unmounted"), link)
+	for what, do := range map[string]func() error{
+		"Open": func() error {
+			_, _, err := image.Open(ctx, filepath.Join(link, "store"), &image.Options{Create: true})
+			return err
+		},
+		"Backup": func() error {
+			_, err := image.Backup(ctx, filepath.Join(dir, "store"), filepath.Join(link, "copy"), nil, nil)
+			return err
+		},
+		"Export": func() error {
+			_, err := image.Export(ctx, filepath.Join(dir, "store"), filepath.Join(link, "pier"), nil, nil)
+			return err
+		},
+	} {
+		if err := do(); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: %v", what, err)
+		}
+		check()
+	}
+}
+
+func closedStoreIn(t *testing.T, dir string) {
+	t.Helper()
+	ctx := context.Background()
+	s, _, err := image.Open(ctx, dir, &image.Options{Create: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := model{size: 16384}
+	if err := checkpoint(s, m.take(1, step{4, []int{0, 1, 3}})); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(ctx); err != nil {
+		t.Fatal(err)
+	}
+}
