@@ -88,6 +88,40 @@ func TestPageCountsAreBoundedBeforeTheyAreUsed(t *testing.T) {
 	}
 }
 
+// What only looks, and has no arena for a bound, is not led astray either.
+func TestLookingAtAnImpossibleBody(t *testing.T) {
+	ctx, mem := context.Background(), memfs.New()
+	closedStore(t, mem)
+	f, err := mem.OpenFile("/store/"+patch.ControlFile, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	control, err := patch.ReadControl(f, patch.ControlSize, patch.Standard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rec := *control.Best()
+	rec.Base, rec.Epoch, rec.OldPages, rec.OldDigest = rec.Epoch, rec.Epoch+1, rec.NewPages, rec.NewDigest
+	rec.NewPages, rec.Low, rec.Lines, rec.BodyOffset = 1<<48, 1<<62, 1<<48, 1<<62
+	block := rec.Marshal(patch.Standard)
+	if _, err := f.WriteAt(append(block, block...), patch.CopyOffset(rec.Epoch, 0)); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	o := &image.Options{FS: mem}
+	if p, err := image.InspectPatches("/store", o); err != nil || !errors.Is(p.BodyErr, patch.ErrDamaged) {
+		t.Errorf("InspectPatches: %+v, %v", p, err)
+	}
+	if _, err := image.Verify(ctx, "/store", o, func(*patch.Defect) {}, nil); !errors.Is(err, patch.ErrMismatch) {
+		t.Errorf("Verify: %v", err)
+	}
+	if _, err := image.Backup(ctx, "/store", "/copy", o, nil); !errors.Is(err, patch.ErrMismatch) {
+		t.Errorf("Backup: %v", err)
+	}
+}
+
 // A commit that is cut off may leave the first and the last sector of its
 // record, and garbage between. The next record is zero there: cut off in turn,
 // it must not make the first one whole, whose body is gone by then.

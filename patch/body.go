@@ -19,11 +19,12 @@ type Body struct {
 // size. A *Defect says that the body is bad; any other error that it could
 // not be read.
 func ReadBody(r io.ReaderAt, size int64, rec *Record, g Geometry) (*Body, error) {
-	// Lines is bounded by NewPages, which is below 2^48: no overflow here.
-	end := rec.BodyOffset + g.BodyLen(rec.Lines)
-	if rec.Lines > 0 && end > size {
+	// A body of 2^48 pages that begins at 2^62 ends beyond the last number:
+	// compared is the length, and shown an end that a uint64 has room for (R10).
+	length := g.BodyLen(rec.Lines)
+	if rec.Lines > 0 && length > size-rec.BodyOffset {
 		return nil, &Defect{Class: ErrDamaged, File: MemoryFile, Page: -1, Offset: size,
-			Want: fmt.Sprintf("at least %d bytes", end), Got: fmt.Sprintf("%d bytes", size),
+			Want: fmt.Sprintf("at least %d bytes", uint64(rec.BodyOffset)+uint64(length)), Got: fmt.Sprintf("%d bytes", size),
 			Reason: fmt.Sprintf("the body of checkpoint %d is cut off", rec.Epoch)}
 	}
 	encoded := make([]byte, rec.Lines*lineSize)

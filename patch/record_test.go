@@ -54,6 +54,17 @@ func TestLengthOfControl(t *testing.T) {
 	}
 }
 
+// A record is a claim, also one whose end is no number any more.
+func TestBodyBeyondAllNumbers(t *testing.T) {
+	rec := &Record{Epoch: 1, NewPages: maxPages, Low: maxPages * 16384, Lines: maxPages, BodyOffset: 1 << 62}
+	if err := rec.Validate(Standard); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ReadBody(bytes.NewReader(nil), 0, rec, Standard); !errors.Is(err, ErrDamaged) {
+		t.Errorf("got %v", err)
+	}
+}
+
 // Lines are bound to their record by a hash of their own: a page number that
 // changed would move a good page to a wrong place. Lines that have that hash
 // must still ascend and lie inside the image.
