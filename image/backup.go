@@ -57,11 +57,33 @@ func Restore(ctx context.Context, src, dst string, options *Options, progress fu
 	if len(names) > 0 {
 		return BackupReport{}, cerrors.WithHint(fmt.Errorf("restore to %s: it holds %s: %w", dst, names[0].Name(), fs.ErrExist), "give an empty directory or a name that does not exist yet; nothing is overwritten")
 	}
+	if empty {
+		if err := isDirectory(o.FS, dst); err != nil {
+			return BackupReport{}, err
+		}
+	}
 	report, err := copyStore(ctx, o, src, dst, empty, progress)
 	if err != nil {
 		return BackupReport{}, fmt.Errorf("restore %s: %w", src, err)
 	}
 	return report, nil
+}
+
+// isDirectory refuses the symbolic link to an empty directory that dst may be,
+// since the copy takes its place: it would lie where the link is. So would one
+// in a directory that has no name of its own there.
+func isDirectory(fsys vfs.FS, dst string) error {
+	dst = filepath.Clean(dst)
+	names, err := fsys.ReadDir(filepath.Dir(dst))
+	if err != nil {
+		return err
+	}
+	for _, n := range names {
+		if n.Name() == filepath.Base(dst) && n.IsDir() {
+			return nil
+		}
+	}
+	return cerrors.WithHint(fmt.Errorf("restore to %s: not the name of a directory: %w", dst, fs.ErrExist), "give the directory itself by its name, not a link to it")
 }
 
 // copyStore copies under a temporary name beside dst, and renames when the
@@ -184,6 +206,13 @@ func Export(ctx context.Context, src, dst string, options *Options, progress fun
 
 func export(ctx context.Context, o *Options, src, chk string, progress func(done, total int)) (_ BackupReport, err error) {
 	if src, err = source(o, src); err != nil {
+		return BackupReport{}, err
+	}
+	// A pier in a store's directory would be taken for the store from then on.
+	pier := filepath.Dir(filepath.Dir(chk))
+	if err := storeExists(o, pier); err == nil {
+		return BackupReport{}, cerrors.WithHint(fmt.Errorf("%s holds a store: %w", pier, fs.ErrExist), "export into an empty or new pier; nothing is overwritten")
+	} else if !errors.Is(err, ErrNotStore) {
 		return BackupReport{}, err
 	}
 	made, err := makeDirs(o.FS, chk)

@@ -88,12 +88,16 @@ func TestCopyOverwritesNothing(t *testing.T) {
 		{"Backup to a full directory", func() error { _, err := image.Backup(ctx, "/store", "/full", o, nil); return err }},
 		{"Backup to an empty directory", func() error { _, err := image.Backup(ctx, "/store", "/empty", o, nil); return err }},
 		{"Restore to a full directory", func() error { _, err := image.Restore(ctx, "/store", "/full", o, nil); return err }},
+		{"Export into the store itself", func() error { _, err := image.Export(ctx, "/store", "/store", o, nil); return err }},
 		{"Export to a pier with a snapshot", func() error { _, err := image.Export(ctx, "/store", "/pier", o, nil); return err }},
 		{"Export to a store", func() error { _, err := image.Export(ctx, "/store", "/store", o, nil); return err }},
 	} {
 		if err := refused.run(); !errors.Is(err, fs.ErrExist) {
 			t.Errorf("%s: %v, want %v", refused.name, err, fs.ErrExist)
 		}
+	}
+	if _, err := m.Stat("/store/.urb"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a pier in the store: %v", err)
 	}
 	if contents(t, m, "/full")["notes"] != "older" || contents(t, m, "/pier/.urb/chk")["image.bin"] != "older" {
 		t.Error("something was overwritten")
@@ -137,7 +141,7 @@ func TestNothingIsMadeOfNothing(t *testing.T) {
 	}
 	put(t, fsys, "/file", []byte("a file"))
 	o := &image.Options{FS: fsys}
-	for _, dir := range []string{"/empty", "/missing", "/file"} {
+	for _, dir := range []string{"/empty", "/missing", "/file", ""} {
 		for what, do := range map[string]func() error{
 			"Open":           func() error { _, _, err := image.Open(ctx, dir, o); return err },
 			"Examine":        func() error { _, err := image.Examine(ctx, dir, o); return err },

@@ -53,6 +53,27 @@ func TestLinkToNothingStays(t *testing.T) {
 	}
 }
 
+// Restore takes the place of an empty directory, not that of a link to one.
+func TestRestoreToALink(t *testing.T) {
+	ctx, dir := context.Background(), t.TempDir()
+	closedStoreIn(t, filepath.Join(dir, "store"))
+	disk, link := filepath.Join(dir, "disk"), filepath.Join(dir, "link")
+	if err := os.Mkdir(disk, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	check := symlink(t, disk, link)
+	t.Chdir(disk)
+	for _, dst := range []string{link, link + "/", "."} {
+		if _, err := image.Restore(ctx, filepath.Join(dir, "store"), dst, nil, nil); !errors.Is(err, fs.ErrExist) {
+			t.Errorf("%s: %v", dst, err)
+		}
+		check()
+	}
+	if _, err := image.Restore(ctx, filepath.Join(dir, "store"), disk, nil, nil); err != nil {
+		t.Error(err)
+	}
+}
+
 func closedStoreIn(t *testing.T, dir string) {
 	t.Helper()
 	ctx := context.Background()

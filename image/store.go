@@ -171,8 +171,11 @@ func pageDefect(page int, off int64, want, got uint64) *patch.Defect {
 }
 
 // Resolve returns where a store lies: dir itself, or .urb/chk in it if dir is
-// the root of a pier. ErrNotStore if dir is a file.
+// the root of a pier. ErrNotStore if dir is a file, or empty.
 func Resolve(fsys vfs.FS, dir string) (string, error) {
+	if dir == "" {
+		return "", fmt.Errorf("no name given: %w", ErrNotStore)
+	}
 	info, err := fsys.Stat(filepath.Join(dir, ".urb"))
 	switch {
 	case errors.Is(err, syscall.ENOTDIR):
