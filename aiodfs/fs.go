@@ -61,7 +61,7 @@ var errCompatible = errors.Join(errors.New("the aiod client is not in native mod
 
 // OpenFile is as in vfs.FS, like all that follow.
 func (s *FS) OpenFile(name string, flag int, perm fs.FileMode) (vfs.File, error) {
-	f, here, err := s.open(name, flag|vfs.OpenFlags, perm)
+	f, here, err := s.open(name, vfs.OpenFlags(flag), perm)
 	if err != nil {
 		return nil, err
 	}

@@ -177,7 +177,7 @@ func storeExists(o *Options, dir string) error {
 func lockStoreDir(fsys vfs.FS, dir string, exclusive bool) (vfs.Lock, error) {
 	lock, err := fsys.OpenLock(filepath.Join(dir, LockFile))
 	if err != nil {
-		return nil, err
+		return nil, linkHint(err)
 	}
 	if err := lock.TryLock(lockStore, exclusive); err != nil {
 		return nil, errors.Join(err, lock.Close())

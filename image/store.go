@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"syscall"
 
+	cerrors "github.com/cockroachdb/errors"
+
 	"loomstore/internal/checksum"
 	"loomstore/internal/vfs"
 	"loomstore/patch"
@@ -198,12 +200,21 @@ func openExisting(fsys vfs.FS, dir, name string, flag int) (vfs.File, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
-	return f, err
+	return f, linkHint(err)
 }
 
 // open opens or creates name in the store's directory.
 func (s *Store) open(name string, flag int) (vfs.File, error) {
-	return s.o.FS.OpenFile(filepath.Join(s.dir, name), flag, 0o600)
+	f, err := s.o.FS.OpenFile(filepath.Join(s.dir, name), flag, 0o600)
+	return f, linkHint(err)
+}
+
+// linkHint says what is to be done about a file that is a symbolic link.
+func linkHint(err error) error {
+	if !errors.Is(err, syscall.ELOOP) {
+		return err
+	}
+	return cerrors.WithHint(err, "the directory of a store may be a symbolic link, its files may not: nothing is written through one")
 }
 
 // openFiles opens the four files for the store's life, flags[i] added to

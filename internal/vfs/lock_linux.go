@@ -35,11 +35,11 @@ func (osFS) OpenLock(name string) (Lock, error) {
 // opening an existing one for reading, so that a store in a read-only
 // directory can be locked shared.
 func OpenLockWith(name string, open func(name string, flag int, perm fs.FileMode) (*os.File, error)) (Lock, error) {
-	f, err := open(name, os.O_RDWR|os.O_CREATE|OpenFlags, 0o600)
+	f, err := open(name, OpenFlags(os.O_RDWR|os.O_CREATE), 0o600)
 	readOnly := err
 	if errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.EROFS) {
 		var again error
-		if f, again = open(name, os.O_RDONLY|OpenFlags, 0); again == nil {
+		if f, again = open(name, OpenFlags(os.O_RDONLY), 0); again == nil {
 			err = nil
 		}
 	}

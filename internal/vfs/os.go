@@ -13,7 +13,7 @@ var OS FS = osFS{}
 type osFS struct{}
 
 func (osFS) OpenFile(name string, flag int, perm fs.FileMode) (File, error) {
-	f, err := os.OpenFile(name, flag|OpenFlags, perm)
+	f, err := os.OpenFile(name, OpenFlags(flag), perm)
 	if err != nil {
 		return nil, err
 	}

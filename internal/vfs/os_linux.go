@@ -15,9 +15,16 @@ import (
 // iovMax is the kernel's UIO_MAXIOV: the most buffers of one pwritev.
 const iovMax = 1024
 
-// OpenFlags keeps the opening of something that is not a file, such as a
-// named pipe, from waiting for a peer. It changes nothing for files.
-const OpenFlags = unix.O_NONBLOCK
+// OpenFlags adds to the flags of an open what keeps it from waiting for the
+// peer of something that is not a file, such as a named pipe; and from writing
+// through a symbolic link (ELOOP): the file behind one may be anybody's, and
+// its name is not made durable by a sync of the directory that was named.
+func OpenFlags(flag int) int {
+	if flag&(os.O_WRONLY|os.O_RDWR|os.O_CREATE|os.O_TRUNC) != 0 {
+		flag |= unix.O_NOFOLLOW
+	}
+	return flag | unix.O_NONBLOCK
+}
 
 // osFile leaves opening, plain reads and writes, and the life of the
 // descriptor to package os. Every other call goes through conn, which keeps

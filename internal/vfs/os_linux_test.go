@@ -16,6 +16,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"loomstore/aiod"
+	"loomstore/aiodfs"
 	"loomstore/internal/aiodtest"
 	"loomstore/internal/vfs"
 )
@@ -278,6 +280,42 @@ func TestOpenIsOnlyForFiles(t *testing.T) {
 	}
 	_, err := vfs.OS.OpenLock(name)
 	wantIs(t, "open a pipe as a lock", err, unix.EINVAL)
+}
+
+// Nothing is written, made, cut or locked behind a symbolic link.
+func TestLinksAreNotWrittenThrough(t *testing.T) {
+	for name, fsys := range map[string]vfs.FS{"os": vfs.OS, "aiodfs": aiodfs.New(aiodtest.Start(t, aiod.Options{}))} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			other := filepath.Join(dir, "other")
+			if err := os.WriteFile(other, []byte("words"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			for _, target := range []string{other, filepath.Join(dir, "missing")} {
+				link := target + ".link"
+				if err := os.Symlink(target, link); err != nil {
+					t.Fatal(err)
+				}
+				for _, flag := range []int{os.O_RDWR, os.O_RDWR | os.O_CREATE, os.O_RDWR | os.O_CREATE | os.O_TRUNC, os.O_WRONLY} {
+					_, err := fsys.OpenFile(link, flag, 0o600)
+					wantIs(t, "open a link", err, unix.ELOOP)
+				}
+				_, err := fsys.OpenLock(link)
+				wantIs(t, "open a link as a lock", err, unix.ELOOP)
+			}
+			f, err := fsys.OpenFile(other+".link", os.O_RDONLY, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			wantContent(t, f, "words")
+			if err := f.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if names, err := os.ReadDir(dir); err != nil || len(names) != 3 {
+				t.Errorf("%v, %v", names, err)
+			}
+		})
+	}
 }
 
 // A kernel that writes fewer bytes than asked: here at the limit of a file's

@@ -31,7 +31,8 @@ var ErrLocked = errors.New("vfs: locked")
 // can not do what was asked.
 type FS interface {
 	// OpenFile opens name with the flags of package os (O_RDONLY, O_RDWR,
-	// O_CREATE, O_EXCL, O_TRUNC). Descriptors are closed on exec.
+	// O_CREATE, O_EXCL, O_TRUNC). Descriptors are closed on exec. A symbolic
+	// link is followed for reading, and is an error for writing.
 	OpenFile(name string, flag int, perm fs.FileMode) (File, error)
 	// Remove, Rename and Mkdir change one directory; durable after SyncDir.
 	Remove(name string) error
