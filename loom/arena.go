@@ -2,16 +2,11 @@ package loom
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"io"
-	"os"
 	"runtime"
 	"sync"
 
 	"loomstore/internal/checksum"
 	"loomstore/internal/mapping"
-	"loomstore/internal/vfs"
 	"loomstore/patch"
 )
 
@@ -81,54 +76,6 @@ func (l *Loom) readImage(ctx context.Context, pages int) error {
 	}
 	wg.Wait()
 	return context.Cause(ctx)
-}
-
-// limbo is the scratch file of an ephemeral arena. Its bytes mean nothing
-// after exit, so it does not go through the FS of durable bytes.
-type limbo struct {
-	name string
-	file vfs.File
-}
-
-func (b *limbo) close() error { return b.file.Close() }
-
-// mapLimbo makes the scratch file a copy of the image, of the arena's size,
-// and maps all of it, shared.
-func (l *Loom) mapLimbo() error {
-	f, err := vfs.OS.OpenFile(l.o.Ephemeral, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	l.limbo = &limbo{name: l.o.Ephemeral, file: f}
-	if err := copyImage(f, l.store.Image(), int64(l.store.State().Pages)*PageSize); err != nil {
-		return fmt.Errorf("copy the image to %s: %w", l.o.Ephemeral, err)
-	}
-	if err := f.Truncate(int64(l.region.Len())); err != nil {
-		return err
-	}
-	fd, ok := f.Fd()
-	if !ok {
-		return fmt.Errorf("%s has no descriptor to map: %w", l.o.Ephemeral, errors.ErrUnsupported)
-	}
-	return l.region.MapFile(0, l.region.Len(), mapping.ReadWrite, fd, 0, true)
-}
-
-// copyImage clones src where the file system can, else copies its bytes.
-func copyImage(dst, src vfs.File, length int64) error {
-	if err := dst.CloneFrom(src); !errors.Is(err, errors.ErrUnsupported) {
-		return err
-	}
-	buf := make([]byte, 1<<20)
-	for off := int64(0); off < length; off += int64(len(buf)) {
-		buf = buf[:min(int64(len(buf)), length-off)]
-		if _, err := src.ReadAt(buf, off); err != nil && !errors.Is(err, io.EOF) {
-			return err
-		}
-		if _, err := dst.WriteAt(buf, off); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // reference is what the trackers know of the last committed checkpoint.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"sync"
 	"sync/atomic"
 
@@ -177,7 +176,7 @@ func (l *Loom) release(ctx context.Context) error {
 		errs = append(errs, l.region.Release())
 	}
 	if l.limbo != nil {
-		errs = append(errs, l.limbo.close(), os.Remove(l.limbo.name))
+		errs = append(errs, l.limbo.close())
 	}
 	return errors.Join(errs...)
 }

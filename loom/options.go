@@ -51,9 +51,10 @@ type Options struct {
 	Resident bool
 	// Ephemeral, if not empty, is the path of a scratch file of the arena's
 	// size that is mapped instead of private memory, so that the arena may be
-	// larger than memory and swap. It begins as a copy of the image, is never
-	// synced, and is removed by Close. Tracked by uffd it takes 2 MiB of page
-	// tables per GiB.
+	// larger than memory and swap. A file that is there is emptied, but not one
+	// of the store's (ErrOptions) or one that another arena is in (ErrLocked).
+	// It begins as a copy of the image, is never synced, and is removed by
+	// Close. Tracked by uffd it takes 2 MiB of page tables per GiB.
 	Ephemeral string
 	// DryRun makes Checkpoint count what it would write, and write nothing.
 	// Open still recovers.
