@@ -25,11 +25,15 @@ func (p *Pending) Checkpoint() Checkpoint { return p.c.Checkpoint }
 func (p *Pending) Wait(ctx context.Context) error {
 	select {
 	case <-p.done:
-		p.seen.Store(true)
-		return p.err
 	case <-ctx.Done():
-		return fmt.Errorf("loom: wait for checkpoint %d: %w", p.c.Epoch, ctx.Err())
+		select {
+		case <-p.done: // what is known needs no waiting
+		default:
+			return fmt.Errorf("loom: wait for checkpoint %d: %w", p.c.Epoch, ctx.Err())
+		}
 	}
+	p.seen.Store(true)
+	return p.err
 }
 
 // CheckpointAsync captures the state of the arena and returns: the program may

@@ -61,7 +61,7 @@ type captured struct {
 // take is step 1 of the protocol: it finds the dirty pages below the low
 // watermark and re-arms the tracker. From here on they count as clean, so
 // whoever fails before the commit point marks them again.
-func (l *Loom) take(ctx context.Context) (*captured, error) {
+func (l *Loom) take(ctx context.Context) (_ *captured, err error) {
 	began := time.Now()
 	if err := l.settleCapture(ctx); err != nil {
 		return nil, err
@@ -81,13 +81,17 @@ func (l *Loom) take(ctx context.Context) (*captured, error) {
 	if err != nil {
 		return nil, l.pageError(err)
 	}
-	dirty := l.dirty
+	dirty, taken := l.dirty, false
+	defer func() {
+		if !taken { // an error, or a panic of the program's Free or Events
+			l.arena.Mark(l.dirty)
+		}
+	}()
 	if l.o.Free != nil {
 		dirty = l.dropFree(dirty)
 	}
 	if l.o.Validate {
 		if err := l.Do(func() error { return l.validateBefore(dirty, min(st.Pages, newPages)) }); err != nil {
-			l.arena.Mark(dirty)
 			return nil, err
 		}
 	}
@@ -100,6 +104,7 @@ func (l *Loom) take(ctx context.Context) (*captured, error) {
 	}
 	l.metrics.captured(time.Since(began))
 	l.tell(Begun, c, nil)
+	taken = true
 	return c, nil
 }
 
@@ -119,16 +124,21 @@ func (l *Loom) lowWatermark(st image.State) (int64, error) {
 // dropFree takes the pages that the program calls free out of the set. They
 // stay dirty.
 func (l *Loom) dropFree(dirty []int) []int {
-	kept := dirty[:0]
 	var free []int
 	for _, p := range dirty {
 		if l.o.Free(p) {
 			free = append(free, p)
+		}
+	}
+	l.arena.Mark(free)
+	kept := dirty[:0] // only now: Free may have panicked
+	for _, p := range dirty {
+		if len(free) > 0 && free[0] == p {
+			free = free[1:]
 		} else {
 			kept = append(kept, p)
 		}
 	}
-	l.arena.Mark(free)
 	return kept
 }
 
@@ -140,8 +150,8 @@ func (l *Loom) commit(ctx context.Context, c *captured) error {
 	}
 	l.metrics.committed(c, nil)
 	l.high = c.high
+	defer l.startApply(c) // also if Events panics
 	l.tell(Committed, c, nil)
-	l.startApply(c)
 	return nil
 }
 
