@@ -130,12 +130,14 @@ func (a *Arena) settleGuard() error {
 }
 
 // evadeGuard moves the guard page out of [lo, hi) the way an access by the
-// program would: through the handler.
+// program would, through the handler, and opens all pages there: a thread that
+// moves the guard may have left one closed, or not have opened it yet. Where
+// the tracker protects pages its touch does that.
 func (a *Arena) evadeGuard(lo, hi int) error {
-	for {
-		g := a.slot.guardPage()
-		if g < lo || g >= hi {
-			return nil
+	for g := a.slot.guardPage(); g >= lo && g < hi; g = a.slot.guardPage() {
+		// The thread that moved it here may not have closed it yet.
+		if err := a.restoreGuard(g, g+1); err != nil {
+			return err
 		}
 		err := mapping.Guarded(a.page(g), func() error {
 			peek(&a.page(g)[0])
@@ -144,10 +146,14 @@ func (a *Arena) evadeGuard(lo, hi int) error {
 		if errors.Is(err, mapping.ErrFault) {
 			return fmt.Errorf("guard page %d: %w", g, guard.ErrExhausted)
 		}
-		if a.slot.guardPage() == g {
-			return nil // not closed after all
-		}
 	}
+	if !a.guarded || a.kind == Mprotect {
+		return nil
+	}
+	if err := a.protect(lo, hi, mapping.ReadWrite); err != nil {
+		return err
+	}
+	return a.restoreGuard(lo, hi)
 }
 
 // peek loads a byte; inlined, the load of an unused value would be removed.

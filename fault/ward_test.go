@@ -335,6 +335,47 @@ func TestCollectOpensStalePages(t *testing.T) {
 	})
 }
 
+// TestTouchOpensStalePages: so does Touch, for the call that it prepares, while
+// the program runs; and it leaves the guard closed.
+func TestTouchOpensStalePages(t *testing.T) {
+	forEachWay(t, func(t *testing.T, w way) {
+		e := newWarded(t, w, 100*PageSize, 300*PageSize)
+		e.mark(203*PageSize, 300*PageSize)
+		if err := e.region.Protect(198*PageSize, PageSize, mapping.None); err != nil {
+			t.Fatal(err)
+		}
+		if err := e.Touch(198*PageSize, 3*PageSize); err != nil {
+			t.Fatal(err)
+		}
+		n, err := e.image.ReadAt(e.mem[198*PageSize:201*PageSize], 0)
+		if n != 3*PageSize || err != nil {
+			t.Fatal(n, err)
+		}
+		e.mustGuard(251)
+		mustBe(t, "read", e.checkpoint(arenaPages), 198, 199, 200)
+	})
+}
+
+// TestTouchMovesAGuardThatIsOpen: one that was just moved there, and would be
+// closed when the call comes.
+func TestTouchMovesAGuardThatIsOpen(t *testing.T) {
+	forEachWay(t, func(t *testing.T, w way) {
+		e := newWarded(t, w, 100*PageSize, 300*PageSize)
+		e.mark(203*PageSize, 300*PageSize)
+		if err := e.region.Protect(200*PageSize, PageSize, mapping.ReadWrite); err != nil {
+			t.Fatal(err)
+		}
+		if err := e.Touch(200*PageSize, PageSize); err != nil {
+			t.Fatal(err)
+		}
+		e.mustGuard(251)
+		if n, err := e.image.ReadAt(e.bytes(200), 0); n != PageSize || err != nil {
+			t.Fatal(n, err)
+		}
+		mustBe(t, "read", e.checkpoint(arenaPages), 200)
+	})
+}
+
 // TestWatermarksMoveMeanwhile: one goroutine moves both ends up or down over
 // windows that have no page in common, another hits the guard, which lies in
 // the first of them. It never meets watermarks that belong to two windows: that

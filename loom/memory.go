@@ -37,8 +37,8 @@ func (l *Loom) Ward() error {
 
 // Touch prepares the n bytes at off for a system call that stores into them,
 // such as os.File.Read. The mprotect tracker needs it, after every checkpoint
-// anew; with the others it costs next to nothing. It may be called while the
-// program runs.
+// anew, and so does an arena with a guard page; else it costs next to nothing.
+// It may be called while the program runs.
 func (l *Loom) Touch(off, n int) error {
 	if err := l.arena.Touch(off, n); err != nil {
 		return fmt.Errorf("loom: %w", err)
