@@ -68,8 +68,12 @@ func (a *Arena) moveGuard(old, to int) (bool, error) {
 	}
 	if to != guard.None {
 		if err := a.region.Protect(to*PageSize, PageSize, mapping.None); err != nil {
-			a.slot.guard.CompareAndSwap(int64(to), int64(old))
-			return false, fmt.Errorf("close guard page %d: %w", to, err)
+			err = fmt.Errorf("close guard page %d: %w", to, err)
+			if a.slot.guard.CompareAndSwap(int64(to), int64(old)) && old != guard.None {
+				// Whoever hit it meanwhile has opened it as any other.
+				err = errors.Join(err, a.restoreGuard(old, old+1))
+			}
+			return false, err
 		}
 	}
 	if old == guard.None {

@@ -376,6 +376,23 @@ func TestTouchMovesAGuardThatIsOpen(t *testing.T) {
 	})
 }
 
+// TestGuardGoesBackClosed: where the guard can not be closed in its new place
+// it stays in the old one, which a thread may have opened meanwhile.
+func TestGuardGoesBackClosed(t *testing.T) {
+	e := newWarded(t, way{kind: Cow}, 100*PageSize, 300*PageSize)
+	g := e.GuardPage()
+	if err := e.region.Protect(g*PageSize, PageSize, mapping.ReadWrite); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.moveGuard(g, arenaPages); !errors.Is(err, mapping.ErrRange) {
+		t.Fatal(err)
+	}
+	e.mustGuard(g)
+	if !e.closed(g) {
+		t.Fatal("the guard page is open")
+	}
+}
+
 // TestWatermarksMoveMeanwhile: one goroutine moves both ends up or down over
 // windows that have no page in common, another hits the guard, which lies in
 // the first of them. It never meets watermarks that belong to two windows: that
