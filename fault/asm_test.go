@@ -5,6 +5,8 @@ package fault
 import (
 	"math"
 	"math/rand/v2"
+	"os"
+	"strings"
 	"testing"
 
 	"loomstore/guard"
@@ -48,5 +50,30 @@ func TestHandlerAgreesWithGuard(t *testing.T) {
 	}
 	if placed < 100_000 || crossed < 100_000 {
 		t.Fatalf("only %d placed and %d crossed: the inputs test little", placed, crossed)
+	}
+}
+
+// TestHandlerLocks: what several threads change at once is changed in one step.
+// Two threads do not come near enough to each other, often enough, for a test to
+// see it; a bit lost is a page lost.
+func TestHandlerLocks(t *testing.T) {
+	source, err := os.ReadFile("handler_linux_amd64.s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	count, before := 0, ""
+	for line := range strings.Lines(string(source)) {
+		line = strings.TrimSpace(line)
+		switch op, _, _ := strings.Cut(line, " "); op {
+		case "BTSQ", "CMPXCHGQ", "INCQ":
+			count++
+			if before != "LOCK" {
+				t.Errorf("without LOCK: %s", line)
+			}
+		}
+		before = line
+	}
+	if count != 6 {
+		t.Errorf("%d instructions looked at", count)
 	}
 }

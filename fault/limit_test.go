@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"loomstore/guard"
 	"loomstore/internal/mapping"
 )
@@ -147,8 +149,6 @@ var elsewhere = []int{102, 104, 106, 108, 110, 112, 114, 116, 118, 120, 122, 124
 // from growing, and the arena has areas to set free when it is opened, more
 // than it then needs for itself.
 func useUpElsewhere(e *engine) *mapping.Region {
-	debug.SetGCPercent(-1)
-	_ = make([]byte, 8<<20)
 	for _, p := range elsewhere {
 		if e.Kind() == Mprotect {
 			e.store(p)
@@ -156,6 +156,12 @@ func useUpElsewhere(e *engine) *mapping.Region {
 			must(e.region.Protect(p*PageSize, PageSize, mapping.Read))
 		}
 	}
+	return useUpTheRest()
+}
+
+func useUpTheRest() *mapping.Region {
+	debug.SetGCPercent(-1)
+	_ = make([]byte, 8<<20)
 	n := areaLimit()
 	r, err := mapping.Reserve(n*mapping.SystemPage(), mapping.SystemPage())
 	must(err)
@@ -214,6 +220,70 @@ func guardAtTheLimit() {
 		e.store(3)
 		mustBe(e.t, "tracked again", e.checkpoint(arenaPages), 3)
 		must(e.Arena.Close())
+	}
+	ok()
+}
+
+// neighboursAtTheLimit: without a memory area left the handler opens what is
+// the arena's but the guard page, and touches nothing in front of it or behind.
+func neighboursAtTheLimit() {
+	const pages, at = 64, 30
+	for _, g := range []int64{guard.None, at} {
+		r, err := mapping.Reserve(pages*PageSize, PageSize)
+		must(err)
+		must(r.MapAnon(0, pages*PageSize, mapping.ReadWrite))
+		bits, err := newBitmap(pages)
+		must(err)
+		s, err := claimSlot()
+		must(err)
+		s.guard.Store(g)
+		s.bits, s.summary = bits.addresses()
+		publish(s, r.Base()+PageSize, (pages-2)*PageSize)
+		must(r.Protect(PageSize, (pages-1)*PageSize, mapping.Read))
+		if g == at {
+			must(r.Protect((1+at)*PageSize, PageSize, mapping.None))
+		}
+		store := func(p int) { poke(&r.Bytes()[p*PageSize], 1) }
+		refused := func(p int) {
+			err := mapping.Guarded(r.Bytes(), func() error { store(p); return nil })
+			if fe, ok := errors.AsType[*mapping.FaultError](err); !ok || fe.Offset != p*PageSize {
+				must(fmt.Errorf("page %d with guard %d: %v", p, g, err))
+			}
+		}
+		var want []int
+		for p := 2; p < 44; p += 2 {
+			store(p)
+			want = append(want, p-1)
+		}
+		rest := useUpTheRest()
+		store(50)
+		store(52) // open as well
+		must(rest.Release())
+		if s.overflow.Load() != 1 || s.overflows.Load() != 1 {
+			must(errors.New("no overflow"))
+		}
+		mustBe(dying{}, "marked", bits.take(nil, pages, guard.None), append(want, 49)...)
+		store(0)
+		refused(pages - 1)
+		if g == at {
+			refused(1 + at) // the watermarks leave no room
+		}
+		releaseSlot(s)
+	}
+	ok()
+}
+
+// noProtection: if not even the whole arena can be opened the fault is Go's.
+func noProtection() {
+	e := child(way{kind: Mprotect}, arenaPages, false)
+	if err := refuse(unix.SYS_MPROTECT, 0, unix.ENOMEM); err != nil {
+		fmt.Println("not run here:", err)
+		ok()
+		return
+	}
+	err := mapping.Guarded(e.mem, func() error { e.bytes(5)[77] = 1; return nil })
+	if fe, ok := errors.AsType[*mapping.FaultError](err); !ok || fe.Offset != 5*PageSize+77 {
+		must(err)
 	}
 	ok()
 }

@@ -115,6 +115,8 @@ var lonely = map[string]func(){
 	"memory areas used up, shared":         func() { useUpAreas(way{Mprotect, true}) },
 	"memory areas used up by others":       touchAtTheLimit,
 	"guard moves at the limit":             guardAtTheLimit,
+	"neighbours at the limit":              neighboursAtTheLimit,
+	"protection refused":                   noProtection,
 	"foreign handler in front":             foreignHandler,
 	"signals taken by os/signal":           notified,
 	"table full":                           tableFull,

@@ -282,6 +282,9 @@ func TestGuardHitByManyThreads(t *testing.T) {
 			if g := e.GuardPage(); g == hit {
 				t.Fatalf("round %d: guard stayed at %d", round, g)
 			}
+			if n := e.Stats().GuardMoves; n != uint64(round+1) {
+				t.Fatalf("round %d: %d moves", round, n)
+			}
 			if !e.closed(e.GuardPage()) {
 				t.Fatalf("round %d: guard page %d is open", round, e.GuardPage())
 			}
