@@ -70,6 +70,9 @@ func TestEdgesOfAnArena(t *testing.T) {
 			t.Errorf("store at %d marks %v", test.off, got)
 		}
 	}
+	if n := s.faults.Load(); n != 2 {
+		t.Errorf("%d faults counted", n)
+	}
 }
 
 // TestSlotChangesHands: while arenas come and go in an earlier line of the
