@@ -208,13 +208,6 @@ func export(ctx context.Context, o *Options, src, chk string, progress func(done
 	if src, err = source(o, src); err != nil {
 		return BackupReport{}, err
 	}
-	// A pier in a store's directory would be taken for the store from then on.
-	pier := filepath.Dir(filepath.Dir(chk))
-	if err := storeExists(o, pier); err == nil {
-		return BackupReport{}, cerrors.WithHint(fmt.Errorf("%s holds a store: %w", pier, fs.ErrExist), "export into an empty or new pier; nothing is overwritten")
-	} else if !errors.Is(err, ErrNotStore) {
-		return BackupReport{}, err
-	}
 	made, err := makeDirs(o.FS, chk)
 	if err != nil {
 		return BackupReport{}, err

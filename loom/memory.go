@@ -47,7 +47,7 @@ func (l *Loom) Touch(off, n int) error {
 }
 
 // DirtyAll makes every page of the image dirty: the next checkpoint writes
-// everything.
+// everything. A checkpoint on its way is waited for.
 func (l *Loom) DirtyAll() error {
 	if err := l.begin(); err != nil {
 		return err
@@ -71,7 +71,8 @@ func (l *Loom) Unprotect() error {
 
 // Toss gives the memory of the free space above the image back to the system:
 // its pages read as zero afterwards. The space of an ephemeral arena stays
-// where it is. The program must be stopped.
+// where it is. A checkpoint on its way is waited for. The program must be
+// stopped.
 func (l *Loom) Toss() error {
 	if err := l.begin(); err != nil {
 		return err
