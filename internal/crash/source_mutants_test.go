@@ -49,7 +49,7 @@ var sourceMutants = []struct{ name, file, old, new string }{
 	{"hash of the lines", "patch/lines.go", "got != rec.LinesHash", "false"},
 	{"lines beyond the image", "patch/lines.go", "page >= uint64(rec.NewPages)", "page >= 1<<40"},
 	{"order of the lines", "patch/lines.go", "int(page) <= prev", "false"},
-	{"body cut off", "patch/body.go", "rec.Lines > 0 && end > size", "false"},
+	{"body cut off", "patch/body.go", "rec.Lines > 0 && length > size-rec.BodyOffset", "false"},
 	{"pages of the patch", "patch/body.go", "got != l.Hash", "got == 0 && l.Hash == 1"},
 	{"header in the wrong slot", "image/header.go", "h.Epoch&1 == uint64(i)", "true"},
 	{"older of two headers", "image/header.go", "h.Epoch > hs.newest.Epoch", "h.Epoch < hs.newest.Epoch"},
