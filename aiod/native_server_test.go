@@ -234,11 +234,18 @@ func TestNativeHostileMemory(t *testing.T) {
 	if _, _, err := l.call(t.Context(), controlRequest{op: OpStat, path1: "/"}, -1, nil); err != nil {
 		t.Errorf("stat afterwards: %v", err)
 	}
-	for _, message := range [][]byte{{}, {1}, make([]byte, controlSize), make([]byte, controlMax)} {
-		if len(message) > 0 {
-			sendMessage(l.socket, message, -1)
+	// An answer that nobody waits for makes the client end a daemon, unless it
+	// has ended already for the client; and the socket with it.
+	l.link.mu.Lock()
+	l.link.err = ErrClosed
+	l.link.mu.Unlock()
+	l.control.callMu.Lock()
+	for _, message := range [][]byte{{1}, make([]byte, controlSize), make([]byte, controlMax)} {
+		if err := sendMessage(l.socket, message, -1); err != nil {
+			t.Error(err)
 		}
 	}
+	l.control.callMu.Unlock()
 	l.link.shut()
 	<-l.link.reaped
 	if state := l.link.cmd.ProcessState; !state.Success() {
