@@ -27,8 +27,11 @@ func (l *Loom) SetWatermarks(low, high int64) error {
 
 // Ward puts the guard page into the middle of the free space now. The error is
 // guard.ErrExhausted if there is no room. Without Options.Guard it does
-// nothing.
+// nothing, nor before the first SetWatermarks: nobody has said yet what is free.
 func (l *Loom) Ward() error {
+	if !l.lowSet.Load() {
+		return nil
+	}
 	if err := l.arena.Ward(); err != nil {
 		return fmt.Errorf("loom: %w", err)
 	}

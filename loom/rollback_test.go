@@ -66,3 +66,18 @@ func TestRollbackBehindAFailure(t *testing.T) {
 		shut(t, l)
 	}
 }
+
+// TestWardBeforeWatermarks: as long as nobody says what is free, a page that
+// was stored to is saved wherever it is, and no guard page stands on it.
+func TestWardBeforeWatermarks(t *testing.T) {
+	const middle = size / page / 2
+	l := open(t, t.TempDir(), &loom.Options{Guard: true})
+	l.Bytes()[middle*page] = 1
+	if err := l.Ward(); err != nil {
+		t.Fatal(err)
+	}
+	if c := save(t, l); c.Pages != 1 {
+		t.Errorf("%d pages saved, want the one that was stored to", c.Pages)
+	}
+	shut(t, l)
+}
