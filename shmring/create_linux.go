@@ -87,17 +87,6 @@ func createOnce(name string, plain bool) (_ *Pair, err error) {
 	return newPair(name, creator, v, c, o)
 }
 
-// allocate gives a new file its size and the memory for it. Without that, the
-// first store into each page would ask for memory, and kill a process whose
-// shmDir is full.
-func allocate(fd int, size int64) error {
-	for {
-		if err := unix.Fallocate(fd, 0, 0, size); err != unix.EINTR {
-			return err
-		}
-	}
-}
-
 // nameless makes a shared memory object of size zero bytes without a name.
 func nameless(size int64) (*os.File, uint64, error) {
 	fd, err := unix.Open(shmDir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
@@ -105,10 +94,7 @@ func nameless(size int64) (*os.File, uint64, error) {
 		return nil, 0, &fs.PathError{Op: "create in", Path: shmDir, Err: err}
 	}
 	f := os.NewFile(uintptr(fd), shmDir)
-	err = allocate(fd, size)
-	if err == unix.EOPNOTSUPP { // a file system that is never full, such as ramfs
-		err = f.Truncate(size)
-	}
+	err = mapping.Allocate(f, size)
 	var st unix.Stat_t
 	if err == nil {
 		err = unix.Fstat(fd, &st)

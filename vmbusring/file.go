@@ -60,7 +60,10 @@ func prepare(f *os.File, want int64) error {
 	if n := info.Size(); n != 0 && n != want {
 		return fmt.Errorf("%d bytes, expected %d: %w", n, want, ErrInvalid)
 	}
-	return reserve(f, want)
+	if err := mapping.Allocate(f, want); err != nil {
+		return fmt.Errorf("reserve %d bytes: %w", want, err)
+	}
+	return nil
 }
 
 // Ring returns ring 0 or 1.
