@@ -16,7 +16,7 @@ func Allocate(f *os.File, n int64) error {
 		case unix.EOPNOTSUPP: // as of ramfs, which is never full
 			return f.Truncate(n)
 		default:
-			return os.NewSyscallError("fallocate", err)
+			return err
 		}
 	}
 }
