@@ -33,7 +33,7 @@ func symlink(t *testing.T, target, name string) (check func()) {
 // remove.
 func TestLinkToNothingStays(t *testing.T) {
 	ctx, dir := context.Background(), t.TempDir()
-	closedStoreIn(t, filepath.Join(dir, "store"))
+	closedStoreIn(t, filepath.Join(dir, "store"), &image.Options{Create: true})
 	link := filepath.Join(dir, "link")
 	check := symlink(t, filepath.Join(dir, "unmounted"), link)
 	for what, do := range map[string]func() error{
@@ -75,7 +75,7 @@ func TestFileThatIsALink(t *testing.T) {
 					}
 				}
 				if found {
-					closedStoreIn(t, store)
+					closedStoreIn(t, store, &image.Options{Create: true})
 					if err := os.Remove(filepath.Join(store, name)); err != nil {
 						t.Fatal(err)
 					}
@@ -106,7 +106,7 @@ func TestFileThatIsALink(t *testing.T) {
 // Restore takes the place of an empty directory, not that of a link to one.
 func TestRestoreToALink(t *testing.T) {
 	ctx, dir := context.Background(), t.TempDir()
-	closedStoreIn(t, filepath.Join(dir, "store"))
+	closedStoreIn(t, filepath.Join(dir, "store"), &image.Options{Create: true})
 	disk, link := filepath.Join(dir, "disk"), filepath.Join(dir, "link")
 	if err := os.Mkdir(disk, 0o700); err != nil {
 		t.Fatal(err)
@@ -121,21 +121,5 @@ func TestRestoreToALink(t *testing.T) {
 	}
 	if _, err := image.Restore(ctx, filepath.Join(dir, "store"), disk, nil, nil); err != nil {
 		t.Error(err)
-	}
-}
-
-func closedStoreIn(t *testing.T, dir string) {
-	t.Helper()
-	ctx := context.Background()
-	s, _, err := image.Open(ctx, dir, &image.Options{Create: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	m := model{size: 16384}
-	if err := checkpoint(s, m.take(1, step{4, []int{0, 1, 3}})); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Close(ctx); err != nil {
-		t.Fatal(err)
 	}
 }

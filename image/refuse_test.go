@@ -48,8 +48,14 @@ func contents(t *testing.T, fsys vfs.FS, dir string) map[string]string {
 // of long ago.
 func closedStore(t *testing.T, fsys vfs.FS) {
 	t.Helper()
+	closedStoreIn(t, "/store", deterministic(fsys, 16384))
+	put(t, fsys, "/store/lock", []byte("1\n"))
+}
+
+func closedStoreIn(t *testing.T, dir string, o *image.Options) {
+	t.Helper()
 	ctx := context.Background()
-	s, _, err := image.Open(ctx, "/store", deterministic(fsys, 16384))
+	s, _, err := image.Open(ctx, dir, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +66,6 @@ func closedStore(t *testing.T, fsys vfs.FS) {
 	if err := s.Close(ctx); err != nil {
 		t.Fatal(err)
 	}
-	put(t, fsys, "/store/lock", []byte("1\n"))
 }
 
 // A refusal changes nothing: not the content of a file, not the list of files.
